@@ -1,0 +1,46 @@
+# Two commands: `make quickstart` and `make test`. Both make their own virtual environment.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+WORKDIR ?= runs/quickstart
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart test test-fast lint format results clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "jssl needs Python >= 3.11: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.run
+
+quickstart: $(VENV)/.run ## pretrain SimCLR on the bundled images, evaluate, write a report
+	$(BIN)/jssl quickstart --workdir $(WORKDIR)
+
+test: $(VENV)/.test ## the whole test suite
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15
+
+test-fast: $(VENV)/.test ## the suite without its slow part
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m "not slow"
+
+lint: $(VENV)/.test ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.test ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+results: $(VENV)/.run ## the README's CIFAR-10 table: make results CIFAR10=cifar10_jpeg.npz
+	$(BIN)/python benchmarks/cifar10.py --data $(CIFAR10)
+
+clean: ## remove environments and caches, keep runs
+	rm -rf .venv* .pytest_cache .ruff_cache build dist

@@ -1,0 +1,32 @@
+"""MAE (arXiv 2111.06377) with a small ViT on small images.
+
+  jssl pretrain --config mae --workdir runs/mae
+"""
+
+from jssl.cli.config import defaults
+
+
+def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
+    config = defaults()
+    config.data.source = data
+    config.train.epochs = epochs
+    config.train.batch_size = batch_size
+    config.method = {"name": "mae", "mask_ratio": 0.75, "dim": 96, "depth": 2, "heads": 3}
+    config.encoder = {"name": encoder}
+    if encoder == "vit":
+        config.encoder.update({"dim": 192, "depth": 6, "heads": 3, "patch": 4, "pool": "mean"})
+    # The paper crops and flips, and has no use for colour jitter.
+    config.augment = {
+        "scale": (0.5, 1.0),
+        "jitter_p": 0.0,
+        "grayscale_p": 0.0,
+        "blur_p": 0.0,
+    }
+    config.optimizer = {
+        "name": "adamw",
+        "lr": 1e-3,
+        "b2": 0.95,
+        "weight_decay": 0.05,
+        "warmup_epochs": 1.0,
+    }
+    return config

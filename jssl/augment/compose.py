@@ -1,0 +1,159 @@
+"""Recipes: augmentations put together into functions `(key, x) -> x` that methods take."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from jssl.augment import color, image
+
+Augment = Callable[[Key[Array, ""], Array], Array]
+
+# Channel statistics of ImageNet as torchvision gives them, red, green, blue.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def sequential(*functions: Augment) -> Augment:
+    """Runs `functions` one after another, each with a key of its own."""
+
+    def augment(key, x):
+        for k, function in zip(jax.random.split(key, len(functions)), functions, strict=True):
+            x = function(k, x)
+        return x
+
+    return augment
+
+
+def with_probability(p: float, function: Augment) -> Augment:
+    """Applies `function`, which must keep the shape, to each example with probability `p`.
+
+    Raises:
+      ValueError: when called, if `p` is not in [0, 1].
+    """
+
+    def augment(key, x):
+        key_choice, key_function = jax.random.split(key)
+        return image.choose(key_choice, p, function(key_function, x), x)
+
+    return augment
+
+
+def image_view(
+    size: image.Size,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    antialias: bool = True,
+    flip: float = 0.5,
+    brightness: float = 0.8,
+    contrast: float = 0.8,
+    saturation: float = 0.8,
+    hue: float = 0.2,
+    jitter_p: float = 0.8,
+    grayscale_p: float = 0.2,
+    blur_p: float = 0.5,
+    blur_sigma: tuple[float, float] = (0.1, 2.0),
+    blur_size: int | None = None,
+    solarize_p: float = 0.0,
+    mean: float | Sequence[float] = 0.45,
+    std: float | Sequence[float] = 0.225,
+    dtype: DTypeLike | None = None,
+) -> Augment:
+    """One view of each image: crop, flip, jitter, grayscale, blur, solarize, normalise.
+
+    The defaults are SimCLR's recipe for ImageNet (arXiv 2002.05709, appendix A) with a bilinear
+    crop; solarize is BYOL's addition (arXiv 2006.07733, appendix B). Any number of channels is
+    accepted: with other than 1 or 3, saturation, hue and grayscale are left out, since they have no
+    meaning there; with 1 they change nothing.
+
+    Args:
+      size: height and width of the view; one number means a square.
+      scale, ratio, antialias: as in `image.random_resized_crop`.
+      flip: probability of a mirrored view.
+      brightness, contrast, saturation, hue, jitter_p: as in `color.color_jitter`.
+      grayscale_p: probability of a grey view.
+      blur_p, blur_sigma, blur_size: as in `image.gaussian_blur`.
+      solarize_p: probability of inverting all values >= 0.5.
+      mean, std: for `image.normalize`, one number or one a channel. The defaults are ImageNet's
+        averaged over the channels, so that they fit any number of them.
+      dtype: dtype of computation and result; by default that of the images.
+
+    Returns:
+      (key, x) -> view, from [n h w c] floats in [0, 1] to [n size size c], normalised.
+    """
+
+    def augment(key, x):
+        colored = x.shape[-1] in (1, 3)
+        keys = jax.random.split(key, 6)
+        x = x if dtype is None else x.astype(dtype)
+        x = image.random_resized_crop(keys[0], x, size, scale, ratio, antialias)
+        x = image.random_flip(keys[1], x, flip)
+        shades = (saturation, hue) if colored else (0.0, 0.0)
+        if jitter_p > 0 and max(brightness, contrast, *shades) > 0:
+            x = color.color_jitter(keys[2], x, brightness, contrast, *shades, p=jitter_p)
+        if grayscale_p > 0 and colored:
+            x = color.grayscale(keys[3], x, grayscale_p)
+        if blur_p > 0:
+            x = image.gaussian_blur(keys[4], x, blur_sigma, blur_size, blur_p)
+        if solarize_p > 0:
+            x = color.solarize(keys[5], x, p=solarize_p)
+        return image.normalize(x, mean, std)
+
+    return augment
+
+
+def two_views(view1: Augment, view2: Augment | None = None) -> Augment:
+    """Two views of each image, side by side: (key, x) -> [n 2 h w c].
+
+    They are stacked beside the batch axis, because joining two sharded batches along it would make
+    XLA move images between devices.
+
+    Args:
+      view1: makes the first view, and the second too, with another key, if `view2` is None.
+      view2: makes the second view, of the same size.
+    """
+
+    def augment(key, x):
+        keys = jax.random.split(key)
+        if view2 is None:
+            return _repeat(view1, keys, x, axis=1)
+        return jnp.stack([view1(keys[0], x), view2(keys[1], x)], axis=1)
+
+    return augment
+
+
+def multi_crop(
+    global_view: Augment, local_view: Augment, n_global: int = 2, n_local: int = 6
+) -> Callable[[Key[Array, ""], Float[Array, "n h w c"]], list[Array]]:
+    """Several large and small views of each image (SwAV's multi-crop, arXiv 2006.09882, 3.3).
+
+    Returns:
+      (key, x) -> list of `n_global` views from `global_view`, then `n_local` from `local_view`,
+      each [n h w c].
+
+    Raises:
+      ValueError: if a number is negative or there is no view at all.
+    """
+    if min(n_global, n_local) < 0 or n_global + n_local == 0:
+        raise ValueError(
+            f"n_global and n_local must be >= 0 and not both 0, got {n_global, n_local}"
+        )
+
+    def augment(key, x):
+        keys = jax.random.split(key, n_global + n_local)
+        views = []
+        for view, part in ((global_view, keys[:n_global]), (local_view, keys[n_global:])):
+            if part.size:
+                views.extend(_repeat(view, part, x, axis=0))
+        return views
+
+    return augment
+
+
+def _repeat(view, keys, x, axis):
+    """One program for all the views of a kind: compiled once, and one larger matrix product."""
+    return jax.vmap(partial(view, x=x), out_axes=axis)(keys)

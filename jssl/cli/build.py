@@ -1,0 +1,138 @@
+"""From a config to the objects it names."""
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl import methods
+from jssl.augment import compose, image
+from jssl.method import Array, Batch, Method
+from jssl.nn import encoders
+from jssl.train import optimizers, schedules
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
+
+
+class Views(NamedTuple):
+    """How a run looks at its images.
+
+    view: ``(key, batch) -> [n h w c]``, one augmented view, normalised.
+    views: ``(key, batch) -> [n 2 h w c]``, two of them.
+    prepare: ``batch -> [n h w c]``, not augmented, normalised.
+    restore: normalised images back to [0, 1].
+    """
+
+    view: Callable[[Array, Batch], Array]
+    views: Callable[[Array, Batch], Array]
+    prepare: Callable[[Batch], Array]
+    restore: Callable[[Array], Array]
+
+
+def statistics(source, examples: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel in [0, 1], over the first examples of a source."""
+    total, square, pixels = 0.0, 0.0, 0
+    for i in range(min(examples, len(source))):
+        x = np.asarray(image.as_float(source[i]["image"][None]), np.float64)
+        total, square = total + x.sum((0, 1, 2)), square + (x**2).sum((0, 1, 2))
+        pixels += x[..., 0].size
+    mean = total / pixels
+    std = np.sqrt(np.maximum(square / pixels - mean**2, 1e-6))
+    return tuple(mean.round(4).tolist()), tuple(std.round(4).tolist())
+
+
+def views(config) -> Views:
+    """The augmentations of ``config.augment`` and, for the second view, ``config.augment2``."""
+    dtype = _dtype(config)
+    first = config.augment.to_dict()
+    size, mean, std = first["size"], first["mean"], first["std"]
+    view1 = compose.image_view(**first, dtype=dtype)
+    view2 = compose.image_view(**(first | config.augment2.to_dict()), dtype=dtype)
+    pair = compose.two_views(view1, view2)
+
+    def pixels(batch):
+        return image.as_float(batch["image"], dtype)
+
+    def prepare(batch):
+        return image.normalize(_fit(pixels(batch), size), mean, std)
+
+    return Views(
+        view=lambda key, batch: view1(key, pixels(batch)),
+        views=lambda key, batch: pair(key, pixels(batch)),
+        prepare=prepare,
+        restore=lambda x: jnp.clip(image.denormalize(x, mean, std), 0, 1),
+    )
+
+
+def _fit(x, size):
+    """The middle square of each image, resized to the side of the views."""
+    h, w = x.shape[1:3]
+    scale = size / min(h, w)
+    return image.center_crop(image.resize(x, (round(h * scale), round(w * scale))), size)
+
+
+def method(config, total_steps: int) -> Method:
+    """The method of the config, given what its signature asks for of encoder, views and so on."""
+    options = config.method.to_dict()
+    factory = methods.METHODS[options.pop("name")]
+    encoder = config.encoder.to_dict()
+    dtype = None if config.precision == "float64" else _dtype(config)
+    offered = views(config)._asdict() | {
+        "encoder": encoders.build(encoder.pop("name"), dtype=dtype, **encoder),
+        "total_steps": total_steps,
+    }
+    asked = inspect.signature(factory).parameters
+    return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
+
+
+def optimizer(
+    config, per_epoch: int, steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of the config and its schedule, by step."""
+    options = config.optimizer.to_dict()
+    name, peak = options.pop("name"), options.pop("lr")
+    # A run shorter than its warm-up is a trial: it warms up all the way, short of one step.
+    warmup = min(round(options.pop("warmup_epochs") * per_epoch), steps - 1)
+    schedule = schedules.warmup_cosine(peak, steps, warmup, options.pop("final_lr"))
+    return optimizers.build(name, schedule, **options), schedule
+
+
+def total_steps(config, per_epoch: int) -> int:
+    """``train.steps`` where given, else ``train.epochs`` times the steps of an epoch."""
+    steps = config.train.steps
+    return round(config.train.epochs * per_epoch) if steps is None else steps
+
+
+def check(config) -> None:
+    """Refuses what cannot work before anything is decoded or compiled."""
+    batch, parts = config.train.batch_size, config.train.accumulate
+    devices = jax.device_count()
+    for key, value in (
+        ("train.batch_size", batch),
+        ("train.accumulate", parts),
+        ("train.log_every", config.train.log_every),
+        ("checkpoint.keep", config.checkpoint.keep),
+        ("eval.k", config.eval.k),
+    ):
+        if value < 1:
+            raise ValueError(f"{key} must be at least 1, got {value}")
+    if total_steps(config, 1) < 1:
+        raise ValueError("train.steps and train.epochs must be at least 1")
+    if batch % (devices * parts):
+        raise ValueError(
+            f"train.batch_size={batch} must be a multiple of devices x train.accumulate "
+            f"({devices} x {parts})"
+        )
+    if config.mesh.fsdp < 1 or devices % config.mesh.fsdp:
+        raise ValueError(f"mesh.fsdp must divide the {devices} devices, got {config.mesh.fsdp}")
+    _dtype(config)
+
+
+def _dtype(config):
+    if config.precision not in DTYPES:
+        raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {config.precision!r}")
+    return DTYPES[config.precision]

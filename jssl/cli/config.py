@@ -1,0 +1,269 @@
+"""Configs: found by name, called with typed arguments, overridden by dotted keys."""
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def defaults() -> ml_collections.ConfigDict:
+    """The keys that every config has, with the meaning they have in all of them."""
+    return ml_collections.ConfigDict(
+        {
+            "seed": 0,
+            "precision": "float32",
+            "data": {
+                "source": "bundled",
+                "eval_source": config_dict.placeholder(str),
+                "limit": config_dict.placeholder(int),
+                "size": config_dict.placeholder(int),
+                "channels": config_dict.placeholder(int),
+                "workers": 0,
+                "max_bad": 0.01,
+            },
+            "encoder": {"name": "resnet18"},
+            "method": {"name": "simclr"},
+            "augment": {},
+            "augment2": {},
+            "optimizer": {
+                "name": "sgd",
+                "lr": 0.1,
+                "warmup_epochs": 1.0,
+                "final_lr": 0.0,
+                "clip": config_dict.placeholder(float),
+            },
+            "train": {
+                "epochs": 10,
+                "steps": config_dict.placeholder(int),
+                "batch_size": 256,
+                "accumulate": 1,
+                "log_every": 20,
+                "trace": "",
+            },
+            "checkpoint": {"every_steps": config_dict.placeholder(int), "keep": 3},
+            "eval": {"every_epochs": 5, "limit": config_dict.placeholder(int), "k": 20},
+            "mesh": {"fsdp": 1},
+        }
+    )
+
+
+# What the builders of a section may be told; read from their signatures once they are needed.
+def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
+    from jssl import methods
+    from jssl.augment import compose
+    from jssl.nn import encoders
+    from jssl.train import optimizers
+
+    def options(table, name, kind, skip):
+        builder = table.get(name)
+        if builder is None:
+            raise ValueError(f"unknown {kind} {name!r}{nearest(name, table)}")
+        return signature(builder, skip)
+
+    view = signature(compose.image_view, {"dtype"}) | {"size": None, "mean": None, "std": None}
+    return {
+        "encoder": lambda name: encoders.options(name),
+        "method": lambda name: options(
+            methods.METHODS,
+            name,
+            "method",
+            {"encoder", "views", "prepare", "restore", "total_steps"},
+        ),
+        "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer", {"lr"}),
+        "augment": lambda name: view,
+        "augment2": lambda name: {k: v for k, v in view.items() if k not in ("size", "mean", "std")},
+    }
+
+
+def signature(function: Callable, skip: Iterable[str] = ()) -> dict[str, Any]:
+    """The options of a builder with their defaults."""
+    return {
+        name: None if parameter.default is inspect.Parameter.empty else parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in skip and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+
+
+def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.ConfigDict:
+    """A finished, locked config.
+
+    Args:
+      spec: ``NAME`` of a config that ships with jssl or ``PATH.py``, with typed arguments behind
+        a colon: ``simclr:data=bundled,encoder=resnet18``.
+      overrides: dotted keys to text, such as ``{"optimizer.lr": "0.1"}``.
+
+    Raises:
+      ValueError: one line, with the nearest name, for a config, argument, key or value that does
+        not exist or does not fit.
+    """
+    file, arguments = _split(spec)
+    config = _call(file, arguments)
+    overrides = dict(overrides or {})
+    builders = _builders()
+    for section, options in builders.items():
+        _choose(config, section, overrides)
+        _complete(config, section, options)
+    for key, text in overrides.items():
+        _override(config, key, text)
+    config.lock()
+    return config
+
+
+def _split(spec: str) -> tuple[Path, dict[str, str]]:
+    match = re.fullmatch(r"(.*?\.py|[\w-]+)(?::(.*))?", spec)
+    if match is None:
+        raise ValueError(f"--config takes NAME[:KEY=VALUE,...] or PATH.py[:...], got {spec!r}")
+    name, text = match.groups()
+    arguments = {}
+    # A comma separates arguments only where another one begins: a path may contain commas.
+    for part in re.split(r",(?=\w+=)", text) if text else []:
+        key, found, value = part.partition("=")
+        if not found:
+            raise ValueError(f"config arguments are KEY=VALUE, got {part!r}")
+        arguments[key] = value
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise ValueError(f"no config file {name}")
+        return Path(name), arguments
+    shipped = shipped_configs()
+    if name not in shipped:
+        raise ValueError(f"no config {name!r} ships with jssl{nearest(name, shipped)}")
+    return shipped[name], arguments
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configs that come with jssl: name to file."""
+    for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"):
+        if folder.is_dir():
+            return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+    return {}
+
+
+def shipped(name: str, **arguments) -> ml_collections.ConfigDict:
+    """Another config that ships with jssl, for a config to start from."""
+    return _module(shipped_configs()[name]).get_config(**arguments)
+
+
+def _module(file: Path):
+    spec = importlib.util.spec_from_file_location(f"jssl_config_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(file: Path, arguments: dict[str, str]) -> ml_collections.ConfigDict:
+    module = _module(file)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{file} has no function get_config")
+    known = signature(module.get_config)
+    typed = {}
+    for key, text in arguments.items():
+        if key not in known:
+            raise ValueError(f"config {file.stem} takes no argument {key!r}{nearest(key, known)}")
+        typed[key] = parse(text, known[key], f"argument {key}")
+    return module.get_config(**typed)
+
+
+def _choose(config, section, overrides):
+    """A name given on the command line starts its section afresh, keeping what still applies."""
+    name = overrides.pop(f"{section}.name", None)
+    if name is not None and name != config[section].name:
+        kept = config[section].to_dict()
+        config[section] = ml_collections.ConfigDict(kept | {"name": name})
+        config[section]["_restarted"] = True
+
+
+def _complete(config, section, options):
+    """Fills the options that the config leaves to the builder's defaults."""
+    given = config[section].to_dict()
+    restarted = given.pop("_restarted", False)
+    known = options(given.get("name"))
+    if section == "optimizer":
+        fixed = defaults().optimizer.to_dict()
+        known = fixed | known
+    if section == "augment2" and not given:
+        return  # no second recipe: both views are drawn alike
+    for key in list(given):
+        if key not in known and key != "name":
+            if not restarted:
+                _unknown(f"{section}.{key}", [f"{section}.{name}" for name in known])
+            del given[key]
+    full = {k: v for k, v in known.items() if k not in given} | given
+    config[section] = ml_collections.ConfigDict(
+        {k: config_dict.placeholder(object) if v is None else v for k, v in full.items()}
+    )
+
+
+def _override(config, key, text):
+    *sections, last = key.split(".")
+    node = config
+    for section in sections:
+        if section not in node or not isinstance(node[section], ml_collections.ConfigDict):
+            _unknown(key, _flat(config))
+        node = node[section]
+    if last not in node:
+        _unknown(key, _flat(config))
+    if isinstance(node[last], ml_collections.ConfigDict):
+        raise ValueError(f"{key} is a section: set one of its keys, such as {key}.{next(iter(node[last]))}")
+    value = parse(text, node[last], f"config.{key}")
+    try:
+        node[last] = value
+    except TypeError:
+        kind = node.get_type(last).__name__
+        raise ValueError(f"config.{key} takes a value of type {kind}, got {text!r}") from None
+
+
+def parse(text: str, like: Any, name: str) -> Any:
+    """Text as a value of the type of ``like``; where that is None, as whatever it reads as."""
+    if isinstance(like, bool):
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise ValueError(f"{name} takes true or false, got {text!r}")
+    if isinstance(like, str):
+        return text
+    try:
+        if isinstance(like, int):
+            return int(text)
+        if isinstance(like, float):
+            return float(text)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        if like is None:
+            return None if text.lower() in ("none", "null") else text
+        kind = {int: "a whole number", float: "a number", tuple: "a tuple such as (0.1, 2.0)"}
+        raise ValueError(f"{name} takes {kind.get(type(like), type(like))}, got {text!r}") from None
+    if isinstance(like, tuple) and not isinstance(value, tuple):
+        raise ValueError(f"{name} takes a tuple such as {like}, got {text!r}")
+    return value
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``; did you mean X?`` or the list of what there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names)}"
+
+
+def _unknown(key, known):
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"unknown config key {key}{hint}")
+
+
+def _flat(config, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in config.items():
+        section = isinstance(value, ml_collections.ConfigDict)
+        keys += _flat(value, f"{prefix}{key}.") if section else [prefix + key]
+    return keys

@@ -1,0 +1,53 @@
+"""``jssl list``: what there is, read from the sources without importing them."""
+
+import ast
+import json
+
+from jssl.cli.config import PACKAGE, shipped_configs
+
+SOURCES = {
+    "bundled": "12,000 + 2,000 Fashion-MNIST images that come with jssl",
+    "folder:PATH": "image files in class folders, or flat without labels",
+    "arrays:FILE.npz": "arrays image and label, or JPEG bytes",
+    "tfds:NAME[/SPLIT]": "a prepared TensorFlow Datasets set",
+}
+
+
+def listing(arguments) -> int:
+    """Prints methods, encoders, optimizers, configs and sources; ``--json`` as one object."""
+    found = {
+        "methods": {name: _title("methods", name) for name in _keys("methods/__init__.py", "METHODS")},
+        "encoders": _keys("nn/encoders.py", "ENCODERS"),
+        "optimizers": _keys("train/optimizers.py", "OPTIMIZERS"),
+        "configs": {name: _first_line(file) for name, file in shipped_configs().items()},
+        "sources": SOURCES,
+    }
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    for kind, entries in found.items():
+        print(f"{kind}:")
+        if isinstance(entries, dict):
+            width = max(map(len, entries), default=0)
+            for name, text in entries.items():
+                print(f"  {name:<{width}}  {text}")
+        else:
+            print("  " + ", ".join(entries))
+    print("\nA key of a config is set by --config.KEY=VALUE; `jssl pretrain --help` shows how.")
+    return 0
+
+
+def _keys(file: str, table: str) -> list[str]:
+    for node in ast.parse((PACKAGE / file).read_text()).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == table:
+            return [key.value for key in node.value.keys]
+    raise RuntimeError(f"{file} has no table {table}")
+
+
+def _title(room: str, name: str) -> str:
+    return _first_line(PACKAGE / room / f"{name}.py")
+
+
+def _first_line(file) -> str:
+    return (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]

@@ -1,0 +1,52 @@
+"""What the report shows of a run's images: views, reconstructions, the embedding."""
+
+import jax
+import numpy as np
+
+from jssl.cli import build
+
+
+def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int = 2000) -> None:
+    """Writes ``pictures.npz`` and ``embedding.npz`` into the run's folder.
+
+    Args:
+      workdir: the run's folder.
+      trained: a `jssl.cli.runs.Trained`.
+      test: arrays of held-out examples, ``image`` [n h w c] and ``label`` [n].
+      embedding: their vectors [n d].
+      shown: how many images to show with their views.
+      mapped: how many vectors to draw in the map.
+    """
+    views = build.views(trained.config)
+    batch = {name: value[:shown] for name, value in test.items()}
+    pair = jax.jit(views.views)(jax.random.key(0), batch)
+    arrays = {
+        "originals": _bytes(jax.jit(lambda b: views.restore(views.prepare(b)))(batch)),
+        "views": _bytes(views.restore(pair)),
+    }
+    method, train = trained.method, trained.train
+    if method.reconstruct is not None:
+        k_views, k_fill = jax.random.split(jax.random.key(1))
+        filled = jax.jit(method.reconstruct)(
+            train.params, train.state, jax.jit(method.views)(k_views, batch), k_fill
+        )
+        arrays["reconstruct_names"] = np.array(list(filled))
+        arrays |= {f"reconstruct_{name}": _bytes(x) for name, x in filled.items()}
+    np.savez_compressed(workdir / "pictures.npz", **arrays)
+    np.savez_compressed(
+        workdir / "embedding.npz",
+        test_x=np.asarray(embedding[:mapped], np.float32),
+        test_y=test["label"][:mapped],
+        thumbnails=_bytes(test["image"][:mapped]),
+        class_names=np.array(trained.facts.get("class_names") or []),
+    )
+
+
+def _bytes(images) -> np.ndarray:
+    """Images as uint8: floats are in [0, 1], 16-bit values lose their lower half."""
+    x = np.asarray(images)
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype == np.uint16:
+        return (x >> 8).astype(np.uint8)
+    return np.rint(np.clip(x.astype(np.float32), 0, 1) * 255).astype(np.uint8)

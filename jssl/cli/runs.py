@@ -1,0 +1,167 @@
+"""A run's folder: what a verb reads to carry on with what another began."""
+
+import hashlib
+import importlib.metadata
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from jssl.cli import build
+from jssl.data import sources
+from jssl.method import Method
+from jssl.train import shard
+from jssl.train import step as train_step
+from jssl.train.checkpoint import Checkpoints
+
+# What may differ between two commands that train one run: neither changes what it learns.
+FREE = ("checkpoint", "eval", "mesh", "data.workers", "train.log_every", "train.trace")
+
+
+class Trained(NamedTuple):
+    """A run as found in its folder.
+
+    config: with which it was trained.
+    method: built from it.
+    train: the train state of the checkpoint; the first state where none was asked for.
+    facts: what the run measured of its data: example shape, steps.
+    """
+
+    config: ml_collections.ConfigDict
+    method: Method
+    train: train_step.TrainState
+    facts: dict
+
+
+def open_data(config, split: str, **options):
+    """The source of a config: its training data, or what it is evaluated on."""
+    spec = config.data.source
+    if split != "train" and config.data.eval_source is not None:
+        spec = config.data.eval_source
+    return sources.open_source(
+        spec, split=split, size=config.data.size, channels=config.data.channels, **options
+    )
+
+
+def begin(workdir: Path, config, facts: dict) -> None:
+    """Writes config and command into a new run's folder; refuses the folder of another run."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = workdir / "config.json"
+    resolved = json.loads(config.to_json())
+    if file.exists():
+        changed = _differences(json.loads(file.read_text()), resolved)
+        if changed:
+            key, (old, new) = next(iter(changed.items()))
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise ValueError(
+                f"{workdir} holds a run with {key}={old}, this command says {new}{more}: "
+                "choose another --workdir"
+            )
+    command = {
+        "command": shlex.join(["jssl", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("jssl", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+        }
+        | {"python": sys.version.split()[0]},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+    if jax.process_index() == 0:
+        for name, content in (("config", resolved), ("command", command), ("data", facts)):
+            path = workdir / f"{name}.json"
+            # Whole or not at all, whenever the run is killed.
+            path.with_suffix(".partial").write_text(json.dumps(content, indent=1))
+            path.with_suffix(".partial").rename(path)
+
+
+def _differences(old, new, prefix=""):
+    changed = {}
+    for key in old.keys() | new.keys():
+        name, a, b = prefix + key, old.get(key), new.get(key)
+        if name in FREE:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            changed |= _differences(a, b, name + ".")
+        elif a != b:
+            changed[name] = (a, b)
+    return changed
+
+
+def checkpoints(workdir: Path, config) -> Checkpoints:
+    """The checkpoints of a run, which know its method and encoder."""
+    identity = {"method": config.method.name, "encoder": config.encoder.name}
+    return Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, identity=identity)
+
+
+def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Trained:
+    """The run in a folder, with the newest checkpoint or that of a step.
+
+    Raises:
+      ValueError: if there is no run, or no checkpoint.
+    """
+    file = workdir / "config.json"
+    if not file.exists():
+        raise ValueError(f"{workdir} holds no run: there is no {file}")
+    config = ml_collections.ConfigDict(json.loads(file.read_text()), convert_dict=True)
+    config = _tuples(config)
+    facts = json.loads((workdir / "data.json").read_text())
+    method = build.method(config, facts["steps"])
+    tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
+    batch = example(facts)
+    abstract = jax.eval_shape(lambda b: train_step.init(method, tx, config.seed, b), batch)
+    if not trained:
+        return Trained(config, method, train_step.init(method, tx, config.seed, batch), facts)
+    mesh = shard.make_mesh(config.mesh.fsdp if jax.device_count() % config.mesh.fsdp == 0 else 1)
+    abstract = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        abstract,
+        shard.state_sharding(mesh, abstract),
+    )
+    store = checkpoints(workdir, config)
+    found = store.restore(abstract, step)
+    if found is None:
+        raise ValueError(f"{workdir} has no checkpoint yet")
+    return Trained(config, method, found[0], facts)
+
+
+def example(facts: dict) -> dict[str, np.ndarray]:
+    """A batch of one of the run's data: shapes and types, no content."""
+    return {
+        name: np.zeros([1, *shape], dtype) for name, (shape, dtype) in facts["example"].items()
+    }
+
+
+def describe_example(record: dict) -> dict:
+    """Shapes and types of one example of a source, as JSON."""
+    arrays = {name: np.asarray(value) for name, value in record.items()}
+    return {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()}
+
+
+def sha256(tree) -> str:
+    """Of every array of a tree: names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+    for name in sorted(named):
+        array = np.asarray(jax.device_get(named[name]))
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _tuples(config):
+    """JSON knows lists only; options were tuples."""
+    for key, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            _tuples(value)
+        elif isinstance(value, list):
+            with config.ignore_type():
+                config[key] = tuple(value)
+    return config

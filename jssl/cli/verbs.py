@@ -1,0 +1,234 @@
+"""What each verb does; `jssl.cli.main` says how it is called."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jssl.cli import build, config, pictures, runs
+from jssl.data import pipeline
+from jssl.evals import collapse, features, knn, table
+from jssl.train import loop, shard
+
+
+def pretrain(arguments) -> int:
+    """Trains the config in the folder, from its newest checkpoint where there is one."""
+    cfg = config.load(arguments.config, arguments.overrides)
+    build.check(cfg)
+    source = runs.open_data(cfg, "train", limit=cfg.data.limit)
+    with cfg.unlocked(), cfg.ignore_type():
+        if cfg.augment.size is None:
+            cfg.augment.size = _side(source)
+        if cfg.augment.mean is None or cfg.augment.std is None:
+            cfg.augment.mean, cfg.augment.std = build.statistics(source)
+    mesh = shard.make_mesh(cfg.mesh.fsdp)
+    stream = pipeline.open_stream(
+        source,
+        cfg.train.batch_size,
+        seed=cfg.seed,
+        sharding=shard.batch_sharding(mesh),
+        workers=cfg.data.workers,
+        max_bad=cfg.data.max_bad,
+    )
+    per_epoch = stream.steps_per_epoch
+    steps = build.total_steps(cfg, per_epoch)
+    method = build.method(cfg, steps)
+    tx, schedule = build.optimizer(cfg, per_epoch, steps)
+    facts = {
+        "example": runs.describe_example(source[0]),
+        "examples": len(source),
+        "steps": steps,
+        "steps_per_epoch": per_epoch,
+    }
+    runs.begin(arguments.workdir, cfg, facts)
+    train = loop.fit(
+        method,
+        tx,
+        stream,
+        steps=steps,
+        seed=cfg.seed,
+        accumulate=cfg.train.accumulate,
+        mesh=mesh,
+        workdir=arguments.workdir,
+        checkpoints=runs.checkpoints(arguments.workdir, cfg),
+        checkpoint_every=cfg.checkpoint.every_steps or 0,
+        log_every=cfg.train.log_every,
+        trace=_trace(cfg.train.trace),
+        hooks=_hooks(cfg, method, schedule, per_epoch),
+        quiet=getattr(arguments, "quiet", False),
+    )
+    stream.close()
+    done = int(train.step)
+    if done < steps:
+        print(f"stopped and saved at step {done} of {steps}; the same command goes on from there")
+        return 130
+    return 0
+
+
+def _side(source) -> int:
+    height, width, _ = np.shape(source[0]["image"])
+    return min(height, width)
+
+
+def _trace(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, found, last = text.partition(":")
+    if not found or not first.isdigit() or not last.isdigit() or int(first) >= int(last):
+        raise ValueError(f"train.trace takes A:B, the steps to profile, got {text!r}")
+    return int(first), int(last)
+
+
+def _hooks(cfg, method, schedule, per_epoch) -> loop.Hooks:
+    """kNN on a part of the training data held out, and the collapse monitor."""
+
+    def monitor(params, state, batch):
+        z = method.embed(params, state, jax.tree.map(lambda x: x[:256], batch)).pooled
+        return {"effective_rank": collapse.effective_rank(z), "deviation": collapse.deviation(z)}
+
+    every = round(cfg.eval.every_epochs * per_epoch)
+    evaluate = None
+    if every > 0:
+        bank = runs.open_data(cfg, "train", limit=cfg.data.limit, holdout=0.1, part="fit")
+        query = runs.open_data(cfg, "train", limit=cfg.data.limit, holdout=0.1, part="holdout")
+        if bank.num_classes and len(query) and len(bank) >= cfg.eval.k:
+            bank, query = (pipeline.read_all(source, limit=20_000) for source in (bank, query))
+
+            def evaluate(params, state):
+                embed = lambda batch: method.embed(params, state, batch)  # noqa: E731
+                train_x, test_x = (features.extract(embed, part) for part in (bank, query))
+                accuracy = knn.knn(
+                    train_x, bank["label"], test_x, query["label"], k=cfg.eval.k
+                )
+                return {"knn": float(accuracy)}
+
+    return loop.Hooks(
+        evaluate=evaluate,
+        every=every if evaluate else 0,
+        monitor=monitor,
+        verdict=collapse.collapsed,
+        learning_rate=schedule,
+    )
+
+
+def evaluate(arguments) -> int:
+    """Raw pixels, the random encoder and the pretrained one by the same protocols."""
+    trained = runs.load(arguments.workdir, arguments.step)
+    protocols = table.PROTOCOLS if arguments.protocols == "all" else arguments.protocols.split(",")
+    for name in protocols:
+        if name not in table.PROTOCOLS:
+            raise ValueError(f"unknown protocol {name!r}{config.nearest(name, table.PROTOCOLS)}")
+    cfg = trained.config
+    train, test = (
+        pipeline.read_all(runs.open_data(cfg, split, limit=limit))
+        for split, limit in (("train", cfg.data.limit), ("test", cfg.eval.limit))
+    )
+    for part, data in (("training", train), ("test", test)):
+        if np.min(data["label"]) < 0:
+            raise ValueError(f"evaluation needs labels, the {part} data of {cfg.data.source} has none")
+    first = runs.load(arguments.workdir, trained=False)
+    embedded = {
+        "raw_pixels": tuple(table.raw_pixels(part["image"]) for part in (train, test)),
+        "random_encoder": _embed(first, train, test),
+        "pretrained": _embed(trained, train, test),
+    }
+    rows = {}
+    for name, (train_x, test_x) in embedded.items():
+        if not arguments.json:
+            print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
+        rows[name] = table.evaluate(
+            train_x, train["label"], test_x, test["label"], protocols=protocols, k=cfg.eval.k
+        )
+    _write_json(arguments.workdir / "table.json", rows)
+    pictures.save(arguments.workdir, trained, test, embedded["pretrained"][1])
+    print(json.dumps(rows) if arguments.json else table.format_table(rows))
+    return 0
+
+
+def _embed(trained, *parts):
+    params, state = trained.train.params, trained.train.state
+    return tuple(features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts)
+
+
+def _write_json(path: Path, content) -> None:
+    path.with_suffix(".partial").write_text(json.dumps(content, indent=1))
+    path.with_suffix(".partial").rename(path)
+
+
+def embed(arguments) -> int:
+    """A folder in, vectors with file names out."""
+    if arguments.output.suffix not in (".npz", ".parquet"):
+        raise ValueError(f"--output takes FILE.npz or FILE.parquet, got {arguments.output}")
+    trained = runs.load(arguments.workdir, arguments.step)
+    spec = arguments.input if ":" in arguments.input or arguments.input == "bundled" else None
+    with trained.config.unlocked(), trained.config.ignore_type():
+        trained.config.data.source = spec or f"folder:{arguments.input}"
+        shape, _ = trained.facts["example"]["image"]
+        trained.config.data.size = trained.config.data.size or min(shape[:2])
+        trained.config.data.channels = shape[2]
+    source = runs.open_data(trained.config, "all")
+    data = pipeline.read_all(source)
+    (vectors,) = _embed(trained, data)
+    names = [str(i) for i in data["index"]]
+    if source.names is not None:
+        names = [source.names[i] for i in data["index"]]
+    if arguments.output.suffix == ".npz":
+        np.savez(arguments.output, name=np.array(names), embedding=vectors, label=data["label"])
+    else:
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {"name": names, "embedding": list(vectors), "label": data["label"]}
+        parquet.write_table(pyarrow.table(columns), arguments.output)
+    print(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {arguments.output}")
+    return 0
+
+
+def report(arguments) -> int:
+    """Writes the page and says where it is."""
+    from jssl.report import page
+
+    if not (arguments.workdir / "config.json").exists():
+        raise ValueError(f"{arguments.workdir} holds no run: there is no config.json in it")
+    print(f"report: {page.write(arguments.workdir)}")
+    return 0
+
+
+def inspect(arguments) -> int:
+    """Step, parameters and the SHA-256 of all of Vars."""
+    trained = runs.load(arguments.workdir, arguments.step)
+    params, state = trained.train.params, trained.train.state
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    shapes = {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
+    found = {
+        "method": trained.config.method.name,
+        "encoder": trained.config.encoder.name,
+        "step": int(trained.train.step),
+        "steps": trained.facts["steps"],
+        "parameters": sum(x.size for x in shapes.values()),
+        "state": sum(x.size for x in jax.tree.leaves(state)),
+        "sha256": runs.sha256({"params": params, "state": state}),
+    }
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    width = max(map(len, shapes))
+    for name, x in shapes.items():
+        print(f"{name:<{width}}  {str(list(x.shape)):<20} {x.size:>12,}")
+    for name, value in found.items():
+        print(f"{name:<11} {value:,}" if isinstance(value, int) else f"{name:<11} {value}")
+    return 0
+
+
+def quickstart(arguments) -> int:
+    """Pretrains, evaluates and reports: the whole way on the bundled images."""
+    began = time.perf_counter()
+    code = pretrain(arguments)
+    if code:
+        return code
+    print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
+    arguments.protocols, arguments.step, arguments.json = "all", None, False
+    return evaluate(arguments) or report(arguments)

@@ -1,0 +1,181 @@
+"""Arrays in an .npz file, as samples or as JPEG bytes; the bundled images are such a file.
+
+Three layouts are read, never with pickle:
+
+- ``image`` [n h w] or [n h w c], with optional ``label`` [n], ``is_test`` [n] bool and ``classes``
+  (names);
+- ``x_train``, ``y_train``, ``x_test``, ``y_test``, the same by split (labels optional);
+- ``jpeg`` (the bytes of all files joined, uint8), ``offsets`` [n + 1] (file i is
+  ``jpeg[offsets[i]:offsets[i + 1]]``), with ``label``, ``is_test`` and ``classes`` as above.
+
+Where ``is_test`` is given, ``train`` is what is not test, in file order; without it all is
+``train``. A label of -1 means unlabelled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from jssl.data.bad import DataError
+from jssl.data.decode import canonical, decode
+
+BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
+
+_KEYS = "image or jpeg + offsets (with label, is_test, classes), or x_train (y_train, ...)"
+
+
+class _Rows:
+    """The rows of one split of an .npz file; what the two kinds of row share."""
+
+    names = None
+
+    def __init__(self, path: str, split: str, rows: np.ndarray, columns: Mapping[str, np.ndarray]):
+        self.path, self.split = path, split
+        self.name = f"arrays:{path}"
+        self._rows = rows
+        labels, classes = columns.get("label"), columns.get("classes")
+        self.labels = None if labels is None else labels[rows].astype(np.int32)
+        self.class_names = None if classes is None else tuple(str(name) for name in classes)
+        # Over all rows, so that a split which lacks a class counts the same classes.
+        known = 0 if labels is None else int(labels.max(initial=-1)) + 1
+        self.num_classes = known if classes is None else len(classes)
+        if known > self.num_classes:
+            raise DataError(f"{path}: label {known - 1} has no name in 'classes' {classes}")
+
+    def __reduce__(self):
+        # A worker process opens the file itself: arrays do not travel through pickle.
+        return open_arrays, (self.path, self.split)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def place(self, i: int) -> str:
+        return f"{self.path} row {self._rows[i]}"
+
+    def identity(self, i: int) -> str:
+        return str(self._rows[i])
+
+    def _label(self, i: int) -> int:
+        return -1 if self.labels is None else int(self.labels[i])
+
+
+class Samples(_Rows):
+    """Images stored as samples [n h w c]."""
+
+    def __init__(self, path, split, rows, columns):
+        super().__init__(path, split, rows, columns)
+        self._images = columns["image"]
+
+    def read(self, i: int, size: int | None = None) -> tuple[Shaped[np.ndarray, "h w c"], int]:
+        """The image and label of a row; ``size`` is a hint for decoders and not used here."""
+        return canonical(self._images[self._rows[i]]), self._label(i)
+
+
+class Jpegs(_Rows):
+    """Images stored as the bytes of encoded files."""
+
+    def __init__(self, path, split, rows, columns):
+        super().__init__(path, split, rows, columns)
+        self._bytes, self._offsets = columns["jpeg"], columns["offsets"]
+
+    def read(self, i: int, size: int | None = None) -> tuple[Shaped[np.ndarray, "h w c"], int]:
+        """Decodes a row; ``size`` as in `jssl.data.decode.decode`."""
+        start, stop = self._offsets[self._rows[i]], self._offsets[self._rows[i] + 1]
+        return decode(self._bytes[start:stop].tobytes(), self.place(i), size), self._label(i)
+
+
+def open_arrays(path: str, split: str) -> Samples | Jpegs:
+    """Opens one split of an .npz file.
+
+    Raises:
+        DataError: for a missing file, key or split, pickled objects, wrong dims or lengths.
+    """
+    columns = _load(path, split)
+    if "jpeg" in columns:
+        n = _check_jpeg(path, columns)
+    else:
+        n = _check_images(path, columns["image"])
+    for key in ("label", "is_test"):
+        if key in columns and columns[key].shape != (n,):
+            raise DataError(f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]")
+    if "label" in columns and columns["label"].dtype.kind not in "iu":
+        raise DataError(f"{path}: labels must be integers, got {columns['label'].dtype}")
+    if "label" in columns and columns["label"].min(initial=0) < -1:
+        raise DataError(f"{path}: labels must be >= -1, got {columns['label'].min()}")
+    chosen = np.ones(n, bool)
+    if "is_test" in columns:
+        chosen = columns["is_test"].astype(bool) == (split == "test")
+    rows = np.flatnonzero(chosen)
+    if len(rows) == 0:
+        raise DataError(f"{path}: split {split!r} has no images")
+    return (Jpegs if "jpeg" in columns else Samples)(path, split, rows, columns)
+
+
+def _load(path: str, split: str) -> dict[str, np.ndarray]:
+    """The columns of the layout found; of x_train, ... those of the split, as image and label."""
+    if split not in ("train", "test"):
+        raise DataError(f"{path}: split must be 'train' or 'test', got {split!r}")
+    if not Path(path).is_file():
+        raise DataError(f"arrays:{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: not an .npz archive of named arrays")
+            return _columns(path, split, file)
+    except DataError:
+        raise
+    except Exception as error:
+        if "allow_pickle" in str(error):
+            raise DataError(f"{path}: holds pickled objects, which are never loaded") from error
+        raise DataError(f"{path}: cannot be read as .npz: {error}") from error
+
+
+def _columns(path: str, split: str, file: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if "image" in file or "jpeg" in file:
+        wanted = ("label", "is_test", "classes")
+        wanted += ("image",) if "image" in file else ("jpeg", "offsets")
+        columns = {key: file[key] for key in wanted if key in file}
+        if "jpeg" in columns and "offsets" not in columns:
+            raise DataError(f"{path}: has 'jpeg' but no 'offsets' [n + 1]")
+        if split == "test" and "is_test" not in columns:
+            raise DataError(f"{path}: has no test split, since it has no 'is_test'")
+        return columns
+    if f"x_{split}" not in file:
+        found = ", ".join(sorted(file)) or "none"
+        needs = f"x_{split}" if any(key.startswith("x_") for key in file) else _KEYS
+        raise DataError(f"{path}: keys found: {found}; needs {needs}")
+    columns = {"image": file[f"x_{split}"]}
+    if f"y_{split}" in file:
+        columns["label"] = file[f"y_{split}"].squeeze()
+    if "classes" in file:
+        columns["classes"] = file["classes"]
+    elif "y_train" in file and "label" in columns:
+        # The two splits must agree on the number of classes.
+        most = max(int(file[key].max(initial=-1)) for key in ("y_train", "y_test") if key in file)
+        columns["classes"] = np.arange(most + 1)
+    return columns
+
+
+def _check_images(path: str, images: np.ndarray) -> int:
+    shape = list(images.shape)
+    if images.ndim not in (3, 4) or 0 in shape[1:]:
+        raise DataError(f"{path}: images must be [n h w] or [n h w c], got {shape}")
+    if images.dtype.kind not in "buif":
+        raise DataError(f"{path}: images must be numbers, got {images.dtype}")
+    if images.ndim == 4 and shape[1] == 3 and shape[2] == shape[3] > 4:
+        raise DataError(f"{path}: images {shape} have channels first; transpose to [n h w c]")
+    return len(images)
+
+
+def _check_jpeg(path: str, columns: Mapping[str, np.ndarray]) -> int:
+    data, offsets = columns["jpeg"], columns["offsets"]
+    if data.ndim != 1 or data.dtype != np.uint8:
+        raise DataError(f"{path}: 'jpeg' must be [bytes] uint8, got {data.shape} {data.dtype}")
+    if offsets.ndim != 1 or len(offsets) < 2 or offsets.dtype.kind not in "iu":
+        raise DataError(f"{path}: 'offsets' must be [n + 1] integers, got {offsets.shape}")
+    rises = bool((offsets[1:] >= offsets[:-1]).all())
+    if offsets[0] != 0 or offsets[-1] != len(data) or not rises:
+        raise DataError(f"{path}: 'offsets' must rise from 0 to {len(data)}, the length of 'jpeg'")
+    return len(offsets) - 1

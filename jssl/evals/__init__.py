@@ -1,0 +1,1 @@
+"""Evaluation of a representation. Needs only ``embed``; knows no modality and no method."""

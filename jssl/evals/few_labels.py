@@ -1,0 +1,113 @@
+"""The linear probe with a handful of labels, over several draws of them."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jssl.evals import logistic, split
+from jssl.evals.linear import L2_CANDIDATES, check_candidates
+
+ONE_LABEL_L2 = 0.1  # where one label a class leaves nothing to choose it by
+
+
+class FewLabels(NamedTuple):
+    """Accuracies in [0, 1] with few labels.
+
+    mean: over the draws.
+    interval: the 95 % confidence interval of that mean over draws of labels, from Student's t;
+      None for a single draw. It says nothing of other test sets or encoders.
+    accuracies: [draws].
+    l2: [draws], the regulariser each draw chose.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+    accuracies: np.ndarray
+    l2: np.ndarray
+
+
+def few_labels(
+    train_x: Float[Array | np.ndarray, "n d"],
+    train_y: Int[Array | np.ndarray, " n"],
+    test_x: Float[Array | np.ndarray, "m d"],
+    test_y: Int[Array | np.ndarray, " m"],
+    *,
+    num_classes: int,
+    per_class: int = 10,
+    draws: int = 5,
+    l2_candidates: Sequence[float] = L2_CANDIDATES,
+    seed: int = 0,
+    tolerance: float = 1e-3,
+    max_iterations: int = 300,
+) -> FewLabels:
+    """Linear probes on ``per_class`` training examples of each class, drawn ``draws`` times.
+
+    A draw sees nothing but its own labels: the regulariser is the one with the best mean accuracy
+    in a stratified cross-validation among them (five folds or so, see `split.folds`; of several
+    the largest), and features are standardised by them. With one label a class there is nothing
+    to validate on and the regulariser is 0.1. All draws, folds and candidates are one vmapped solve.
+    """
+    split.check(train_x, train_y, test_x, test_y, num_classes)
+    # The largest first, so that of equals the largest is chosen.
+    candidates = np.sort(check_candidates(l2_candidates))[::-1]
+    labels = np.asarray(train_y)
+    drawn = split.balanced(labels, per_class, draws, seed)
+    if per_class == 1:
+        candidates = np.asarray([ONE_LABEL_L2])
+    folds = split.folds(len(np.unique(labels)), per_class) if len(candidates) > 1 else None
+    accuracies, chosen = _probe(
+        jnp.asarray(train_x)[drawn],
+        jnp.asarray(labels[drawn], jnp.int32),
+        jnp.asarray(test_x),
+        jnp.asarray(test_y, jnp.int32),
+        jnp.asarray(candidates),
+        folds,
+        num_classes=num_classes,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    accuracies, l2 = np.asarray(accuracies, float), candidates[np.asarray(chosen)]
+    return FewLabels(float(accuracies.mean()), _interval(accuracies), accuracies, l2)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+@partial(jax.jit, static_argnames=("num_classes", "tolerance", "max_iterations"))
+def _probe(x, y, test_x, test_y, candidates, folds, *, num_classes, tolerance, max_iterations):
+    """Test accuracy and chosen candidate of each draw, from x [draws a d], y [draws a]."""
+    fit = partial(
+        logistic.fit,
+        num_classes=num_classes,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+    def accuracy(model, x, y):
+        return jnp.mean(logistic.predict(model, x) == y[None, :], axis=1, dtype=jnp.float32)
+
+    def choose(x, y):
+        if folds is None:
+            return jnp.int32(0)
+
+        def one(inner, outer):
+            return accuracy(fit(x[inner], y[inner], candidates), x[outer], y[outer])
+
+        return jnp.argmax(jnp.mean(jax.vmap(one)(*folds), axis=0))
+
+    def draw(x, y):
+        chosen = choose(x, y)
+        return accuracy(fit(x, y, candidates[chosen][None]), test_x, test_y)[0], chosen
+
+    return jax.vmap(draw)(x, y)

@@ -1,0 +1,5 @@
+"""Losses: pure functions, arrays in, scalar out."""
+
+from jssl.losses import contrastive, reconstruction, regression
+
+__all__ = ["contrastive", "reconstruction", "regression"]

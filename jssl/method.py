@@ -1,0 +1,65 @@
+"""The one interface: a pretext task is a tuple of pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+Array = jax.Array
+Batch = dict[str, Any]
+
+
+class Vars(NamedTuple):
+    """All that a method carries from step to step; all of it is checkpointed.
+
+    params: differentiated; what the optimizer sees.
+    state: carried, never differentiated: batch statistics, EMA teacher, queue, centre, bank.
+    """
+
+    params: PyTree
+    state: PyTree
+
+
+class Out(NamedTuple):
+    """What a loss returns beside its scalar.
+
+    state: the state after this forward pass, of the same structure and shapes as before it.
+    metrics: scalars; always ``loss``, and ``proxy_accuracy`` (in [0, 1]) where the pretext task
+      can be right or wrong.
+    """
+
+    state: PyTree
+    metrics: dict[str, Array]
+
+
+class Features(NamedTuple):
+    """What an encoder returns, in float32 or wider.
+
+    pooled: [n d], one vector an example.
+    tokens: [n t d] or [n h w d] for dense tasks; None where there are none.
+    """
+
+    pooled: Array
+    tokens: Array | None
+
+
+class Method(NamedTuple):
+    """A pretext task, fine-tuning included, as six pure functions.
+
+    init: ``(key, batch) -> Vars``. Shapes come from the batch, values do not.
+    views: ``(key, batch) -> views``. Augmentation and masking, on the device, inside the step.
+    loss: ``(params, state, views, key, step) -> (scalar, Out)``.
+    after: ``(params, state, step) -> state``, after the optimizer: EMA and the like.
+    embed: ``(params, state, batch) -> Features`` of the raw, unaugmented batch, normalised as in
+      training; never updates the state.
+    reconstruct: ``(params, state, views, key) -> dict of pictures``, arrays [n h w c] in [0, 1]
+      in the order in which they are to be shown; None where a method fills nothing in.
+    """
+
+    init: Callable[[Array, Batch], Vars]
+    views: Callable[[Array, Batch], PyTree]
+    loss: Callable[[PyTree, PyTree, PyTree, Array, Array], tuple[Array, Out]]
+    after: Callable[[PyTree, PyTree, Array], PyTree]
+    embed: Callable[[PyTree, PyTree, Batch], Features]
+    reconstruct: Callable[[PyTree, PyTree, PyTree, Array], dict[str, Array]] | None = None

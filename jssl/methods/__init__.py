@@ -1,0 +1,13 @@
+"""Pretext tasks, one file a paper. Each is a function that returns a `jssl.method.Method`."""
+
+from jssl.methods.byol import byol
+from jssl.methods.mae import mae
+from jssl.methods.simclr import simclr
+
+METHODS = {
+    "simclr": simclr,
+    "byol": byol,
+    "mae": mae,
+}
+
+__all__ = ["METHODS", "byol", "mae", "simclr"]

@@ -1,0 +1,69 @@
+"""SimCLR: a simple framework for contrastive learning of visual representations.
+
+Chen, Kornblith, Norouzi & Hinton 2020, arXiv 2002.05709; with ``layers=3`` the deeper projector
+of SimCLR v2, arXiv 2006.10029.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+
+from jssl.losses import contrastive
+from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.nn.heads import MLP, JointEmbedding
+
+
+def simclr(
+    encoder: nn.Module,
+    views: Callable[[Array, Batch], Array],
+    prepare: Callable[[Batch], Array],
+    *,
+    temperature: float = 0.1,
+    hidden: int = 2048,
+    out: int = 128,
+    layers: int = 2,
+) -> Method:
+    """Contrastive learning: tell which two views show the same example.
+
+    Args:
+      encoder: f of the paper, a module that returns `Features`.
+      views: ``(key, batch) -> [n 2 ...]``, two random views of each example, side by side.
+      prepare: ``batch -> [n ...]``, the unaugmented examples, normalised as the views are.
+      temperature: of the loss; 0.1 on ImageNet, 0.5 on CIFAR-10 in the paper.
+      hidden: width of the hidden layers of the projector g.
+      out: width of its output z.
+      layers: of the projector: 2 in SimCLR, 3 in SimCLR v2.
+
+    Raises:
+      ValueError: if the temperature is not positive or there are fewer than 2 layers.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    if layers < 2:
+        raise ValueError(f"layers must be at least 2, got {layers}")
+    projector = MLP((hidden,) * (layers - 1) + (out,), norm="batch", final_norm=True)
+    net = JointEmbedding(encoder, projector)
+
+    def init(key, batch):
+        variables = dict(net.init(key, prepare(batch), train=False))
+        return Vars(params=variables.pop("params"), state=variables)
+
+    def loss(params, state, views, key, step):
+        n = len(views)
+        # One forward pass for both views, so that batch norm sees all 2n of them.
+        flat = views.reshape(2 * n, *views.shape[2:])
+        (_, z, _), state = net.apply(
+            {"params": params, **state}, flat, train=True, mutable=list(state), rngs={"dropout": key}
+        )
+        z = z.reshape(n, 2, -1)
+        value, accuracy = contrastive.ntxent_accuracy(z[:, 0], z[:, 1], temperature)
+        return value, Out(dict(state), {"loss": value, "proxy_accuracy": accuracy})
+
+    def after(params, state, step):
+        return state
+
+    def embed(params, state, batch):
+        return net.apply({"params": params, **state}, prepare(batch), method="encode")
+
+    return Method(init, views, loss, after, embed)
+
