@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jssl.augment.image import choose
+from jssl.augment.image import choose, draws, integers
 
 # ITU-R 601-2 luma in the four digits that torchvision uses; they sum to 0.9999.
 LUMA = (0.2989, 0.587, 0.114)
@@ -111,20 +111,19 @@ def color_jitter(
         del strengths["saturation"]
     turns = hue > 0 and _is_rgb(x, "hue")
     names = [name for name, strength in strengths.items() if strength > 0]
-    key_order, key_factors, key_choice = jax.random.split(key, 3)
-    u = _wide(x, jax.random.uniform(key_factors, (4, x.shape[0]), jnp.float32))
+    u = _wide(x, draws(key, 6, x.shape[0]))
 
-    operations = [_shares(None, jnp.ones_like(u[0]))]
-    for name, draw in zip(names, u, strict=False):
+    operations = [_shares("idle", jnp.ones_like(u[0]))]
+    for name, draw in zip(names, u[2:], strict=False):
         low, high = max(0.0, 1.0 - strengths[name]), 1.0 + strengths[name]
         operations.append(_shares(name, low + draw * (high - low)))
     before, after = _schedules(len(names), turns)
-    order = jax.random.randint(key_order, x.shape[:1], 0, len(before))
+    order = integers(u[1], len(before))
     planes = _apply(_planes(x), operations, jnp.asarray(before)[order])
     if turns:
-        planes = _turn(planes, hue * (2 * u[-1] - 1))
+        planes = _turn(planes, hue * (2 * u[5] - 1))
         planes = _apply(planes, operations, jnp.asarray(after)[order])
-    return choose(key_choice, p, _join(x, planes), x)
+    return choose(u[0], p, _join(x, planes), x)
 
 
 def grayscale(
@@ -133,7 +132,8 @@ def grayscale(
     """Replaces each RGB image by its luma, repeated three times, with probability `p`."""
     if p == 0 or not _is_rgb(x, "grayscale"):
         return x
-    return choose(key, p, jnp.broadcast_to(rgb_to_grayscale(x), x.shape), x)
+    grey = jnp.broadcast_to(rgb_to_grayscale(x), x.shape)
+    return choose(draws(key, 1, x.shape[0])[0], p, grey, x)
 
 
 def solarize(
@@ -146,7 +146,8 @@ def solarize(
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be in [0, 1], got {threshold}")
-    return choose(key, p, jnp.where(x >= threshold, 1 - x, x), x)
+    inverted = jnp.where(x >= threshold, 1 - x, x)
+    return choose(draws(key, 1, x.shape[0])[0], p, inverted, x)
 
 
 def _wide(x, values):

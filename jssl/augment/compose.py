@@ -37,7 +37,8 @@ def with_probability(p: float, function: Augment) -> Augment:
 
     def augment(key, x):
         key_choice, key_function = jax.random.split(key)
-        return image.choose(key_choice, p, function(key_function, x), x)
+        u = image.draws(key_choice, 1, x.shape[0])[0]
+        return image.choose(u, p, function(key_function, x), x)
 
     return augment
 

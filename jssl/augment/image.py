@@ -108,7 +108,7 @@ def random_crop_boxes(
         if not 0 < low <= high:
             raise ValueError(f"{name} must be (low, high) with 0 < low <= high, got {low, high}")
     tries = 10
-    u = jax.random.uniform(key, (2 * tries + 2, n), jnp.float32)
+    u = draws(key, 2 * tries + 2, n)
     area = h * w * (scale[0] + u[:tries] * (scale[1] - scale[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = jnp.exp(low + u[tries : 2 * tries] * (high - low))
@@ -124,8 +124,8 @@ def random_crop_boxes(
     height = jnp.select(list(fits), list(heights), last_height)
     width = jnp.select(list(fits), list(widths), last_width)
     found = fits.any(0)
-    top = jnp.where(found, _integers(u[-2], h - height + 1), (h - height) // 2)
-    left = jnp.where(found, _integers(u[-1], w - width + 1), (w - width) // 2)
+    top = jnp.where(found, integers(u[-2], h - height + 1), (h - height) // 2)
+    left = jnp.where(found, integers(u[-1], w - width + 1), (w - width) // 2)
     return jnp.stack([top, left, height, width], axis=1)
 
 
@@ -191,8 +191,8 @@ def pad_and_crop(
     if min(room) < 0:
         limit = (h + 2 * padding, w + 2 * padding)
         raise ValueError(f"size must be at most the padded image's {limit}, got {height, width}")
-    u = jax.random.uniform(key, (2, x.shape[0]), jnp.float32)
-    places = [_integers(u[axis], jnp.int32(room[axis] + 1)) - padding for axis in range(2)]
+    u = draws(key, 2, x.shape[0])
+    places = [integers(u[axis], room[axis] + 1) - padding for axis in range(2)]
     rows, columns = (
         # A row of zeros, where the window lies on the padding, makes the zero itself.
         (place[:, None, None] + jnp.arange(new)[None, :, None] == jnp.arange(old)[None, None])
@@ -205,7 +205,7 @@ def random_flip(
     key: Key[Array, ""], x: Float[Array, "n h w c"], p: float = 0.5
 ) -> Float[Array, "n h w c"]:
     """Mirrors each image left to right with probability `p`."""
-    return choose(key, p, x[:, :, ::-1], x)
+    return choose(draws(key, 1, x.shape[0])[0], p, x[:, :, ::-1], x)
 
 
 def blur(
@@ -227,23 +227,11 @@ def blur(
     if radius >= min(x.shape[1:3]):
         limit = 2 * min(x.shape[1:3]) - 1
         raise ValueError(f"kernel_size must be at most {limit} here, got {kernel_size}")
-    wide = _wide(x)
-    offsets = jnp.arange(-radius, radius + 1, dtype=wide)
-    exponent = -0.5 * jnp.square(offsets[None] / sigma.astype(wide)[:, None])
+    offsets = jnp.arange(-radius, radius + 1, dtype=_wide(x))
+    exponent = -0.5 * jnp.square(offsets[None] / sigma.astype(_wide(x))[:, None])
     taps = jax.nn.softmax(exponent, axis=1)
-    # Up to here adding shifted copies is quicker than a product with a matrix that is mostly zeros.
-    if kernel_size > 7:
-        return _separable(x, *(_reflected(taps, length) for length in x.shape[1:3]))
-    y = x.astype(wide)
-    for axis in (1, 2):
-        edges = [(radius, radius) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(y, edges, mode="reflect")
-        y = sum(
-            taps[:, t, None, None, None]
-            * jax.lax.slice_in_dim(padded, t, t + x.shape[axis], axis=axis)
-            for t in range(kernel_size)
-        )
-    return y.astype(x.dtype)
+    rows, columns = (_reflected(taps, length) for length in x.shape[1:3])
+    return _separable(x, rows, columns)
 
 
 def gaussian_blur(
@@ -268,23 +256,34 @@ def gaussian_blur(
         raise ValueError(f"sigma must be (low, high) with 0 < low <= high, got {low, high}")
     if kernel_size is None:
         kernel_size = max(3, x.shape[1] // 10 // 2 * 2 + 1)
-    key_sigma, key_choice = jax.random.split(key)
-    sigmas = jax.random.uniform(key_sigma, x.shape[:1], jnp.float32, low, high)
-    return choose(key_choice, p, blur(x, sigmas, kernel_size), x)
+    u = draws(key, 2, x.shape[0])
+    return choose(u[0], p, blur(x, low + u[1] * (high - low), kernel_size), x)
+
+
+def draws(key: Key[Array, ""], rows: int, n: int) -> Float[Array, "rows n"]:
+    """All the uniform numbers in [0, 1) of an augmentation, `rows` an example, at one blow.
+
+    Generators are long programs: one an augmentation keeps compiling short.
+    """
+    return jax.random.uniform(key, (rows, n), jnp.float32)
+
+
+def integers(u: Float[Array, "..."], count: int | Int[Array, "..."]) -> Int[Array, "..."]:
+    """Uniform integers in [0, count) from uniform numbers in [0, 1), for counts up to 2^20 or so."""
+    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
 
 
 def choose(
-    key: Key[Array, ""], p: float, yes: Float[Array, "n h w c"], no: Float[Array, "n h w c"]
+    u: Float[Array, " n"], p: float, yes: Float[Array, "n h w c"], no: Float[Array, "n h w c"]
 ) -> Float[Array, "n h w c"]:
-    """Takes each image from `yes` with probability `p`, else from `no`.
+    """Takes each image from `yes` where its uniform number is below `p`, else from `no`.
 
     Raises:
       ValueError: if `p` is not in [0, 1].
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p must be in [0, 1], got {p}")
-    taken = jax.random.uniform(key, (yes.shape[0],), jnp.float32) < p
-    return jnp.where(taken[:, None, None, None], yes, no)
+    return jnp.where((u < p)[:, None, None, None], yes, no)
 
 
 def _wide(x):
@@ -296,11 +295,6 @@ def _pair(size):
     if min(height, width) < 1:
         raise ValueError(f"size must be >= 1, got {height, width}")
     return height, width
-
-
-def _integers(u, count):
-    """Uniform integers in [0, count) from uniform floats in [0, 1)."""
-    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
 
 
 def _statistics(x, mean, std):

@@ -40,6 +40,7 @@ class _Rows:
         self.class_names = None if classes is None else tuple(str(name) for name in classes)
         # Over all rows, so that a split which lacks a class counts the same classes.
         known = 0 if labels is None else int(labels.max(initial=-1)) + 1
+        known = max(known, int(columns.get("known", 0)))
         self.num_classes = known if classes is None else len(classes)
         if known > self.num_classes:
             raise DataError(f"{path}: label {known - 1} has no name in 'classes' {classes}")
@@ -99,7 +100,9 @@ def open_arrays(path: str, split: str) -> Samples | Jpegs:
         n = _check_images(path, columns["image"])
     for key in ("label", "is_test"):
         if key in columns and columns[key].shape != (n,):
-            raise DataError(f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]")
+            raise DataError(
+                f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]"
+            )
     if "label" in columns and columns["label"].dtype.kind not in "iu":
         raise DataError(f"{path}: labels must be integers, got {columns['label'].dtype}")
     if "label" in columns and columns["label"].min(initial=0) < -1:
@@ -151,10 +154,10 @@ def _columns(path: str, split: str, file: Mapping[str, np.ndarray]) -> dict[str,
         columns["label"] = file[f"y_{split}"].squeeze()
     if "classes" in file:
         columns["classes"] = file["classes"]
-    elif "y_train" in file and "label" in columns:
-        # The two splits must agree on the number of classes.
-        most = max(int(file[key].max(initial=-1)) for key in ("y_train", "y_test") if key in file)
-        columns["classes"] = np.arange(most + 1)
+    # The two splits must agree on the number of classes.
+    both = [file[key] for key in ("y_train", "y_test") if key in file]
+    if both:
+        columns["known"] = np.array(max(int(labels.max(initial=-1)) for labels in both) + 1)
     return columns
 
 

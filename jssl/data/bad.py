@@ -1,7 +1,6 @@
 """What happens when a record of a data set cannot be decoded."""
 
 import logging
-from collections.abc import Iterable
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
@@ -58,22 +57,21 @@ class BadCount:
     def __len__(self) -> int:
         return len(self._places)
 
-    def report(self, found: Iterable[Bad]) -> None:
-        """Logs each record the first time it is seen.
+    def note(self, bad: Bad) -> None:
+        """Counts a record, and logs it the first time it is seen."""
+        if bad.index not in self._places:
+            self._places[bad.index] = bad.place
+            log.warning("cannot decode %s: %s; left out", bad.place, bad.reason)
 
-        Raises:
-            DataError: when the share of distinct bad records has passed ``max_bad``.
-        """
-        for bad in found:
-            if bad.index not in self._places:
-                self._places[bad.index] = bad.place
-                log.warning("cannot decode %s: %s; left out", bad.place, bad.reason)
+    def check(self) -> None:
+        """Raises `DataError` when the share of bad records has passed ``max_bad``."""
         count = len(self._places)
-        if count > self._max_bad * self._total:
-            first = ", ".join(list(self._places.values())[:_SHOWN])
-            more = ", ..." if count > _SHOWN else ""
-            raise DataError(
-                f"{count} of {self._total} examples cannot be decoded ({count / self._total:.2%}, "
-                f"max_bad allows {self._max_bad:.2%}): {first}{more}; mend or remove them, or "
-                "raise max_bad"
-            )
+        if count <= self._max_bad * self._total:
+            return
+        first = ", ".join(list(self._places.values())[:_SHOWN])
+        more = ", ..." if count > _SHOWN else ""
+        raise DataError(
+            f"{count} of {self._total} examples cannot be decoded ({count / self._total:.2%}, "
+            f"max_bad allows {self._max_bad:.2%}): {first}{more}; mend or remove them, or raise "
+            "max_bad"
+        )

@@ -132,7 +132,7 @@ class _Run:
         self.workdir = None if workdir is None else Path(workdir)
         self.checkpoints, self.steps, self.mesh = checkpoints, steps, mesh
         self.monitor = jax.jit(hooks.monitor) if hooks.monitor else None
-        self.pending, self.last, self.saved = [], {}, None
+        self.pending, self.unlogged, self.last, self.saved = [], [], {}, None
 
     def start(self, tx, seed):
         """The newest checkpoint's state, or the first."""
@@ -171,14 +171,19 @@ class _Run:
     def collect(self, metrics):
         self.pending.append(metrics)
 
-    def log(self, done, train, batch):
-        """Brings the pending metrics to the host, checks them and writes their mean."""
-        pending, self.pending = jax.device_get(self.pending), []
-        first = done - len(pending)
-        for offset, metrics in enumerate(pending):
+    def fetch(self, done):
+        """Brings the metrics of the steps up to this one to the host and checks them."""
+        fetched, self.pending = jax.device_get(self.pending), []
+        for step, metrics in enumerate(fetched, done - len(fetched)):
             if not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["grad_norm"]):
-                self._non_finite(first + offset, metrics)
-        values = {k: float(np.mean([m[k] for m in pending])) for k in pending[0]} if pending else {}
+                self._non_finite(step, metrics)
+        self.unlogged += fetched
+
+    def log(self, done, train, batch):
+        """Writes the mean of the metrics since the last line."""
+        self.fetch(done)
+        means, self.unlogged = self.unlogged, []
+        values = {name: float(np.mean([m[name] for m in means])) for name in means[0]}
         now = time.perf_counter()
         if self.clock_step > self.begin or done - self.begin > 1:
             rate = (done - self.clock_step) / max(now - self.clock, 1e-9)
@@ -210,9 +215,7 @@ class _Run:
         knn = self.last.pop("knn", None)
         if self.checkpoints is None:
             return
-        if self.pending:
-            # Nothing is saved before its loss is known to be a number.
-            self.log(done, train, self.stream.batch(done - 1))
+        self.fetch(done)  # nothing is saved before its loss is known to be a number
         self.checkpoints.save(done, train, data=self.stream.state(), knn=knn)
         self.saved = done
 

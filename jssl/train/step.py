@@ -64,7 +64,7 @@ def make_step(
         updates, opt_state = tx.update(grads, train.opt_state, train.params)
         params = optax.apply_updates(train.params, updates)
         state = method.after(params, out.state, train.step)
-        metrics = out.metrics | {"grad_norm": optax.global_norm(grads)}
+        metrics = out.metrics | {"grad_norm": optax.tree.norm(grads)}
         return TrainState(train.step + 1, train.key, params, state, opt_state), metrics
 
     return step

@@ -1,0 +1,16 @@
+"""Data: sources by one spec string, and streams of batches that are a function of (seed, step)."""
+
+from jssl.data.bad import DataError, Undecodable
+from jssl.data.batches import read_all
+from jssl.data.sources import Source, open_source
+from jssl.data.stream import Stream, open_stream
+
+__all__ = [
+    "DataError",
+    "Source",
+    "Stream",
+    "Undecodable",
+    "open_source",
+    "open_stream",
+    "read_all",
+]

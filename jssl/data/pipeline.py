@@ -1,0 +1,104 @@
+"""A large set read through Grain, by threads or worker processes."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jssl.data.bad import Bad, BadCount
+from jssl.data.batches import BatchReader, check_rectangular
+from jssl.data.device import Ahead, local_rows, put
+from jssl.data.sources import Source
+
+# Grain wants an end; no run gets there.
+_FOREVER = 2**48
+
+
+def host_batches(
+    reader: BatchReader, start: int, workers: int
+) -> Iterator[tuple[dict[str, np.ndarray], tuple[Bad, ...]]]:
+    """This process's rows of the batches from step ``start`` on; close it in the end.
+
+    A Grain element is a whole batch: its cost per element, felt with small records, is paid once a
+    batch, and the position in the stream is the step.
+
+    Args:
+        reader: reads a step's batch.
+        start: the first step.
+        workers: processes to read in; 0 reads in threads of this one.
+    """
+    import grain
+
+    steps = grain.MapDataset.range(start, _FOREVER).map(reader)
+    if workers == 0:
+        threads = min(8, os.cpu_count() or 1)
+        return iter(steps.to_iter_dataset(grain.ReadOptions(threads, threads)))
+    from absl import flags
+
+    # Grain's workers are told the values of its absl flags, which only a parsed command line has.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    batches = steps.to_iter_dataset(grain.ReadOptions(1, 1))
+    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(workers)))
+
+
+class Pipeline:
+    """Batches read by Grain, each process its own rows, two steps ahead of the training.
+
+    A step that does not follow the last one starts the readers anew at that step.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        *,
+        seed: int,
+        sharding: NamedSharding,
+        workers: int,
+        max_bad: float,
+    ):
+        check_rectangular(source)
+        rows = local_rows(sharding, batch_size)
+        self._reader = BatchReader(source, batch_size, seed, rows)
+        self._batch_size, self._sharding, self._workers = batch_size, sharding, workers
+        self._count = BadCount(len(source), max_bad)
+        self._ahead: Ahead | None = None
+        self._next = 0
+
+    @property
+    def bad(self) -> int:
+        """Distinct undecodable examples met so far, by this process."""
+        return len(self._count)
+
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        """The global batch at a step."""
+        if self._ahead is None or step != self._next:
+            self.close()
+            sharding, length = self._sharding, self._batch_size
+
+            def place(item: tuple[dict[str, Any], tuple[Bad, ...]]):
+                # A worker's arrays lie in shared memory that is freed with them: take a copy.
+                batch = {key: np.array(x) for key, x in item[0].items()}
+                return put(batch, sharding, length), item[1]
+
+            self._ahead = Ahead(host_batches(self._reader, step, self._workers), place)
+        try:
+            batch, bad = self._ahead.take()
+        except BaseException:
+            self.close()
+            raise
+        self._next = step + 1
+        for record in bad:
+            self._count.note(record)
+        self._count.check()
+        return batch
+
+    def close(self) -> None:
+        """Stops the readers."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None

@@ -1,0 +1,145 @@
+"""A stream of batches: one interface over the set on the device and the set behind Grain."""
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+
+from jssl.data.bad import DataError
+from jssl.data.batches import check_rectangular
+from jssl.data.device import batch_sharding, leading
+from jssl.data.pipeline import Pipeline
+from jssl.data.resident import Resident
+from jssl.data.sources import Source
+
+# A decoded set of up to this many bytes is kept on the device when nothing else is asked.
+RESIDENT_BYTES = 2 * 2**30
+
+
+class Stream:
+    """Global batches as a function of (seed, step); made by `open_stream`.
+
+    batch_size: examples in the global batch.
+    steps_per_epoch: ``len(source) // batch_size``; what is left over is dropped, and the next
+      epoch is shuffled anew.
+    resident: whether the set lies on the device.
+    """
+
+    def __init__(self, feed: Resident | Pipeline, source: Source, batch_size: int, seed: int):
+        self._feed, self._examples, self._seed = feed, len(source), seed
+        self._step = 0
+        self.batch_size = batch_size
+        self.steps_per_epoch = len(source) // batch_size
+        self.resident = isinstance(feed, Resident)
+
+    @property
+    def bad(self) -> int:
+        """Distinct undecodable examples met so far."""
+        return self._feed.bad
+
+    def batch(self, step: int) -> dict[str, jax.Array]:
+        """The global batch at a step >= 0: ``image`` [n h w c], ``label`` [n], ``index`` [n].
+
+        Cheapest for the step that follows the last one asked for.
+
+        Raises:
+            DataError: if too many examples cannot be decoded, or images differ in shape.
+        """
+        if step < 0:
+            raise ValueError(f"step must be >= 0, got {step}")
+        batch = self._feed.batch(step)
+        self._step = step + 1
+        return batch
+
+    def state(self) -> dict[str, int]:
+        """The position, for JSON: the step that comes next, and what the order depends on."""
+        return {
+            "step": self._step,
+            "seed": self._seed,
+            "batch_size": self.batch_size,
+            "examples": self._examples,
+        }
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Takes up a position and returns its step, the next to ask `batch` for.
+
+        Raises:
+            DataError: if the state is of a stream in another order.
+        """
+        for key, value in self.state().items():
+            if key != "step" and state.get(key) != value:
+                raise DataError(
+                    f"cannot resume: the data's {key} was {state.get(key)} and is now {value}; "
+                    "batches would differ"
+                )
+        self._step = int(state["step"])
+        return self._step
+
+    def close(self) -> None:
+        """Stops worker processes and threads, frees device memory."""
+        self._feed.close()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_stream(
+    source: Source,
+    batch_size: int,
+    *,
+    seed: int,
+    sharding: NamedSharding | None = None,
+    workers: int = 0,
+    resident: bool | str = "auto",
+    max_bad: float = 0.01,
+) -> Stream:
+    """Opens an endless stream of shuffled batches over a source.
+
+    Args:
+        source: from `jssl.data.open_source`.
+        batch_size: examples in the global batch, over all processes.
+        seed: of the order, >= 0.
+        sharding: of the batch; its first axis splits the examples. By default over all devices.
+        workers: processes that read and decode when the set is not resident; 0 reads in threads.
+            A script must then guard its main code with ``if __name__ == "__main__":``, since
+            workers are spawned.
+        resident: keep the decoded set on every device (True), read it through Grain (False), or
+            decide by its size (``"auto"``: resident up to 2 GiB decoded).
+        max_bad: share of the examples, in [0, 1], that may be undecodable. Each is logged once;
+            its place is taken by the next decodable one in source order.
+
+    Raises:
+        ValueError: one line, for a batch that is larger than the set or does not split evenly over
+            the mesh, for images of several shapes, or too many undecodable ones.
+    """
+    if not 1 <= batch_size <= len(source):
+        raise DataError(
+            f"batch_size must be between 1 and the {len(source)} examples of {source.name}, "
+            f"got {batch_size}"
+        )
+    if workers < 0:
+        raise ValueError(f"workers must be >= 0, got {workers}")
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    if resident not in ("auto", True, False):
+        raise ValueError(f"resident must be 'auto', True or False, got {resident!r}")
+    check_rectangular(source)
+    sharding = leading(batch_sharding() if sharding is None else sharding, batch_size)
+    if resident == "auto":
+        resident = decoded_bytes(source) <= RESIDENT_BYTES
+    if resident:
+        feed = Resident(source, batch_size, seed=seed, sharding=sharding, max_bad=max_bad)
+    else:
+        feed = Pipeline(
+            source, batch_size, seed=seed, sharding=sharding, workers=workers, max_bad=max_bad
+        )
+    return Stream(feed, source, batch_size, seed)
+
+
+def decoded_bytes(source: Source) -> int:
+    """Bytes of all images of a source, decoded."""
+    return len(source) * math.prod(source.look.shape) * source.look.dtype.itemsize

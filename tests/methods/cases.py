@@ -1,0 +1,65 @@
+"""Every registered method, small: the one place where the ladder's suite learns of a new one."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import methods
+from jssl.augment import compose, image
+from jssl.nn import encoders
+
+MEAN, STD = 0.3, 0.35
+SIZE = 16
+
+
+def resnet(**options):
+    return encoders.build("resnet", stage_sizes=(1, 1), width=8, stem="cifar", **options)
+
+
+def vit(**options):
+    return encoders.build("vit", dim=24, depth=2, heads=2, patch=4, pool="mean", **options)
+
+
+# name -> (encoder builders to try, options). What a method's signature asks for, it is given.
+CASES = {
+    "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
+    "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+}
+CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
+IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]
+
+
+def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100):
+    """A small version of a method."""
+    import inspect
+
+    view = compose.image_view(size, scale=scale, blur_p=0.0, mean=MEAN, std=STD)
+    pair = compose.two_views(view)
+    pixel = dtype or jnp.float32
+
+    def pixels(batch):
+        return image.as_float(batch["image"], pixel)
+
+    offered = {
+        "encoder": encoder(dtype=None if dtype == jnp.float64 else dtype),
+        "view": lambda key, batch: view(key, pixels(batch)),
+        "views": lambda key, batch: pair(key, pixels(batch)),
+        "prepare": lambda batch: image.normalize(image.resize(pixels(batch), size), MEAN, STD),
+        "restore": lambda x: jnp.clip(image.denormalize(x, MEAN, STD), 0, 1),
+        "total_steps": steps,
+    }
+    factory = methods.METHODS[name]
+    asked = inspect.signature(factory).parameters
+    return factory(**{k: v for k, v in offered.items() if k in asked}, **CASES[name][1])
+
+
+def batch(n=16, size=SIZE, channels=3, seed=0):
+    """Random uint8 images with structure: a coloured gradient and noise."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 160, size)[None, :, None, None] * rng.random((n, 1, 1, channels))
+    images = (ramp + rng.integers(0, 96, (n, size, size, channels))).astype(np.uint8)
+    return {
+        "image": images,
+        "label": rng.integers(0, 10, n).astype(np.int32),
+        "index": np.arange(n, dtype=np.int32),
+    }

@@ -1,0 +1,183 @@
+"""The ladder of the design, for every method: one suite, no copies."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jssl import methods
+from jssl.method import Features, Vars
+from jssl.train import shard
+from jssl.train import step as train_step
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cases
+
+SGD = optax.sgd(0.05)
+every_cell = pytest.mark.parametrize(("name", "encoder"), cases.CELLS, ids=cases.IDS)
+
+
+def test_every_registered_method_is_on_the_ladder():
+    assert cases.CASES.keys() == methods.METHODS.keys()
+
+
+def max_difference(a, b):
+    """Greatest difference of two trees of one structure, relative to the size of each array."""
+
+    def one(x, y):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        return np.max(np.abs(x - y), initial=0) / max(np.max(np.abs(y), initial=0), 1e-3)
+
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return max(map(one, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+@every_cell
+def test_interface(name, encoder):
+    """Vars, Out, Features have the promised structure, dtypes and shapes."""
+    method, batch = cases.make(name, encoder), cases.batch()
+    train = jax.eval_shape(lambda b: train_step.init(method, SGD, 0, b), batch)
+    after, metrics = jax.eval_shape(train_step.make_step(method, SGD), train, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), train
+    )
+    assert {"loss", "grad_norm"} <= metrics.keys()
+    assert all(m.shape == () for m in metrics.values())
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(train.params))
+    features = jax.eval_shape(method.embed, train.params, train.state, batch)
+    assert isinstance(features, Features)
+    assert features.pooled.ndim == 2
+    assert features.pooled.dtype == jnp.float32
+
+
+@every_cell
+def test_init_is_a_function_of_the_key_and_of_shapes(name, encoder):
+    method = cases.make(name, encoder)
+    init = jax.jit(method.init)
+    first = init(jax.random.key(0), cases.batch(seed=1))
+    assert isinstance(first, Vars)
+    again = init(jax.random.key(0), cases.batch(seed=2))
+    other = init(jax.random.key(1), cases.batch(seed=1))
+    assert max_difference(again, first) == 0
+    assert max_difference(other.params, first.params) > 0
+
+
+@every_cell
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_channel_count(name, encoder, channels):
+    method, batch = cases.make(name, encoder), cases.batch(n=4, channels=channels)
+    train = jax.eval_shape(lambda b: train_step.init(method, SGD, 0, b), batch)
+    jax.eval_shape(train_step.make_step(method, SGD), train, batch)
+
+
+@every_cell
+def test_one_device_equals_eight(name, encoder, x64):
+    """Rung 3: params, state and metrics, float64 and SGD, to 1e-12 relative."""
+    method, batch = cases.make(name, encoder, dtype=jnp.float64), cases.batch()
+    results = []
+    for devices, fsdp in ((1, 1), (8, 1), (8, 4)):
+        mesh = shard.make_mesh(fsdp, jax.devices()[:devices])
+        init = lambda b: train_step.init(method, SGD, 0, b)  # noqa: E731
+        shardings = shard.state_sharding(mesh, jax.eval_shape(init, batch), min_size=64)
+        train = jax.jit(init, out_shardings=shardings)(batch)
+        train = train._replace(
+            params=jax.tree.map(lambda x: x.astype(jnp.float64), train.params),
+            state=jax.tree.map(lambda x: x.astype(jnp.float64), train.state),
+        )
+        assert jax.tree.leaves(train.params)[0].dtype == jnp.float64
+        step = jax.jit(
+            train_step.make_step(method, SGD), out_shardings=(shardings, shard.replicated(mesh))
+        )
+        sharded = jax.device_put(batch, shard.batch_sharding(mesh))
+        for _ in range(2):
+            train, metrics = step(train, sharded)
+        results.append(jax.device_get((train.params, train.state, metrics)))
+    assert max_difference(results[1], results[0]) < 1e-12
+    assert max_difference(results[2], results[0]) < 1e-12
+
+
+@every_cell
+def test_one_program_and_no_host_transfer(name, encoder):
+    """Rung 5: no retrace after the first step, nothing leaves or enters the device within it."""
+    method = cases.make(name, encoder)
+    batches = [jax.device_put(cases.batch(seed=i)) for i in range(3)]
+    train = jax.jit(lambda b: train_step.init(method, SGD, 0, b))(batches[0])
+    traces = []
+
+    def step(train, batch):
+        traces.append(None)
+        return train_step.make_step(method, SGD)(train, batch)
+
+    step = jax.jit(step, donate_argnums=0)
+    train, _ = step(train, batches[0])
+    with jax.transfer_guard("disallow"):
+        for batch in batches[1:]:
+            train, metrics = step(train, batch)
+    assert len(traces) == 1
+    assert int(train.step) == 3
+    assert np.isfinite(metrics["loss"])
+
+
+@every_cell
+def test_same_seed_same_bits(name, encoder):
+    method, batch = cases.make(name, encoder), cases.batch()
+    step = jax.jit(train_step.make_step(method, SGD))
+
+    def run(seed):
+        train = train_step.init(method, SGD, seed, batch)
+        return jax.device_get(step(train, batch)[0])
+
+    assert max_difference(run(3), run(3)) == 0
+    assert max_difference(run(3).params, run(4).params) > 0
+
+
+@every_cell
+def test_embed_does_not_depend_on_the_rest_of_the_batch(name, encoder):
+    method, batch = cases.make(name, encoder), cases.batch()
+    params, state = method.init(jax.random.key(0), batch)
+    whole = method.embed(params, state, batch).pooled
+    part = method.embed(params, state, jax.tree.map(lambda x: x[:3], batch)).pooled
+    np.testing.assert_allclose(part, whole[:3], rtol=1e-4, atol=1e-5)
+
+
+@every_cell
+def test_bfloat16_computes_with_float32_parameters(name, encoder):
+    method, batch = cases.make(name, encoder, dtype=jnp.bfloat16), cases.batch()
+    train = train_step.init(method, SGD, 0, batch)
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(train.params))
+    train, metrics = jax.jit(train_step.make_step(method, SGD))(train, batch)
+    assert metrics["loss"].dtype == jnp.float32
+    assert np.isfinite(metrics["loss"])
+    wide = cases.make(name, encoder)
+    _, expected = jax.jit(train_step.make_step(wide, SGD))(
+        train_step.init(wide, SGD, 0, batch), batch
+    )
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.1)
+
+
+@pytest.mark.parametrize(("name", "encoder"), [c for c in cases.CELLS if c[0] != "mae"])
+def test_accumulation_is_the_mean_over_parts(name, encoder):
+    """Against two hand-made half batches with the state carried from one to the other."""
+    method, batch = cases.make(name, encoder), cases.batch()
+    train = train_step.init(method, SGD, 0, batch)
+    got, metrics = jax.jit(train_step.make_step(method, SGD, accumulate=2))(train, batch)
+    keys = jax.random.split(jax.random.fold_in(train.key, 0), 2)
+    state, grads, losses = train.state, [], []
+    for i in range(2):
+        half = jax.tree.map(lambda x, i=i: x[i::2], batch)
+        k_views, k_loss = jax.random.split(keys[i])
+        views = method.views(k_views, half)
+        (loss, out), grad = jax.value_and_grad(method.loss, has_aux=True)(
+            train.params, state, views, k_loss, train.step
+        )
+        state, grads, losses = out.state, [*grads, grad], [*losses, loss]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *grads)
+    expected = jax.tree.map(lambda p, g: p - 0.05 * g, train.params, mean)
+    assert max_difference(got.params, expected) < 1e-4
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
