@@ -1,6 +1,6 @@
 """BYOL (arXiv 2006.07733) on small images.
 
-  jssl pretrain --config byol --workdir runs/byol
+jssl pretrain --config byol --workdir runs/byol
 """
 
 from jssl.cli.config import defaults

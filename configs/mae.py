@@ -1,6 +1,6 @@
 """MAE (arXiv 2111.06377) with a small ViT on small images.
 
-  jssl pretrain --config mae --workdir runs/mae
+jssl pretrain --config mae --workdir runs/mae
 """
 
 from jssl.cli.config import defaults

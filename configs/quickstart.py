@@ -1,6 +1,6 @@
 """SimCLR on the 12,000 bundled Fashion-MNIST images, in a few minutes on two cores.
 
-  jssl quickstart
+jssl quickstart
 """
 
 from jssl.cli.config import shipped

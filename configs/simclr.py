@@ -1,7 +1,7 @@
 """SimCLR (arXiv 2002.05709) on small images.
 
-  jssl pretrain --config simclr --workdir runs/simclr
-  jssl pretrain --config simclr:data=arrays:cifar10_jpeg.npz,epochs=10 --workdir runs/cifar
+jssl pretrain --config simclr --workdir runs/simclr
+jssl pretrain --config simclr:data=arrays:cifar10_jpeg.npz,epochs=10 --workdir runs/cifar
 """
 
 from jssl.cli.config import defaults

@@ -21,7 +21,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Shapes and types of everything annotated are checked at run time.
-install_import_hook("jssl", "beartype.beartype")
+install_import_hook("jssl", "typechecking.checked")
 
 
 @pytest.fixture

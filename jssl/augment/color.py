@@ -151,7 +151,7 @@ def solarize(
 
 
 def _wide(x, values):
-    return values.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return values.astype(np.promote_types(x.dtype, np.float32))
 
 
 def _is_rgb(x, name):

@@ -1,7 +1,6 @@
 """Recipes: augmentations put together into functions `(key, x) -> x` that methods take."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -119,10 +118,8 @@ def two_views(view1: Augment, view2: Augment | None = None) -> Augment:
     """
 
     def augment(key, x):
-        keys = jax.random.split(key)
-        if view2 is None:
-            return _repeat(view1, keys, x, axis=1)
-        return jnp.stack([view1(keys[0], x), view2(keys[1], x)], axis=1)
+        key1, key2 = jax.random.split(key)
+        return jnp.stack([view1(key1, x), (view2 or view1)(key2, x)], axis=1)
 
     return augment
 
@@ -145,16 +142,8 @@ def multi_crop(
         )
 
     def augment(key, x):
-        keys = jax.random.split(key, n_global + n_local)
-        views = []
-        for view, part in ((global_view, keys[:n_global]), (local_view, keys[n_global:])):
-            if part.size:
-                views.extend(_repeat(view, part, x, axis=0))
-        return views
+        views = [global_view] * n_global + [local_view] * n_local
+        keys = jax.random.split(key, len(views))
+        return [view(k, x) for view, k in zip(views, keys, strict=True)]
 
     return augment
-
-
-def _repeat(view, keys, x, axis):
-    """One program for all the views of a kind: compiled once, and one larger matrix product."""
-    return jax.vmap(partial(view, x=x), out_axes=axis)(keys)

@@ -34,7 +34,7 @@ def as_float(image: Shaped[Array, "n h w c"], dtype: DTypeLike = jnp.float32) ->
         return image.astype(dtype)
     if image.dtype not in (jnp.uint8, jnp.uint16):
         raise ValueError(f"image must be uint8, uint16 or float, got {image.dtype}")
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = np.promote_types(dtype, np.float32)
     return (image.astype(wide) / jnp.iinfo(image.dtype).max).astype(dtype)
 
 
@@ -195,7 +195,7 @@ def pad_and_crop(
     places = [integers(u[axis], room[axis] + 1) - padding for axis in range(2)]
     rows, columns = (
         # A row of zeros, where the window lies on the padding, makes the zero itself.
-        (place[:, None, None] + jnp.arange(new)[None, :, None] == jnp.arange(old)[None, None])
+        place[:, None, None] + _indices(new)[None, :, None] == _indices(old)[None, None]
         for place, new, old in zip(places, (height, width), (h, w), strict=True)
     )
     return _separable(x, rows, columns)
@@ -269,8 +269,9 @@ def draws(key: Key[Array, ""], rows: int, n: int) -> Float[Array, "rows n"]:
 
 
 def integers(u: Float[Array, "..."], count: int | Int[Array, "..."]) -> Int[Array, "..."]:
-    """Uniform integers in [0, count) from uniform numbers in [0, 1), for counts up to 2^20 or so."""
-    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
+    """Uniform integers in [0, count) from uniform numbers in [0, 1), for counts up to 2^20."""
+    count = jnp.asarray(count, jnp.int32)
+    return jnp.minimum((u * count.astype(u.dtype)).astype(jnp.int32), count - 1)
 
 
 def choose(
@@ -287,7 +288,11 @@ def choose(
 
 
 def _wide(x):
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return np.promote_types(x.dtype, np.float32)
+
+
+def _indices(count):
+    return jnp.arange(count, dtype=jnp.int32)
 
 
 def _pair(size):
@@ -315,8 +320,8 @@ def _triangle(start, length, old, new, antialias, dtype):
     The distance between pixel centres is counted in units of 1 / (2 new), where it is whole.
     """
     start, length = start[:, None, None], length[:, None, None]
-    pixel = jnp.arange(old, dtype=jnp.int32)[None, None] - start
-    target = jnp.arange(new, dtype=jnp.int32)[None, :, None]
+    pixel = _indices(old)[None, None] - start
+    target = _indices(new)[None, :, None]
     distance = jnp.abs((2 * pixel + 1) * new - (2 * target + 1) * length)
     reach = 2 * (jnp.maximum(length, new) if antialias else jnp.full_like(length, new))
     weights = jnp.maximum(1 - distance.astype(dtype) / reach.astype(dtype), 0)
@@ -329,7 +334,7 @@ def _reflected(taps, length):
     radius = taps.shape[1] // 2
     source = np.arange(length)[None] + np.arange(-radius, radius + 1)[:, None]
     source = (length - 1) - np.abs((length - 1) - np.abs(source))
-    hits = jnp.asarray(source)[:, :, None] == jnp.arange(length)[None, None]
+    hits = jnp.asarray(source, jnp.int32)[:, :, None] == _indices(length)[None, None]
     return jnp.einsum("nk,koi->noi", taps, hits.astype(taps.dtype), precision="highest")
 
 

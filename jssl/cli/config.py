@@ -80,7 +80,9 @@ def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
         ),
         "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer", {"lr"}),
         "augment": lambda name: view,
-        "augment2": lambda name: {k: v for k, v in view.items() if k not in ("size", "mean", "std")},
+        "augment2": lambda name: {
+            k: v for k, v in view.items() if k not in ("size", "mean", "std")
+        },
     }
 
 
@@ -213,7 +215,9 @@ def _override(config, key, text):
     if last not in node:
         _unknown(key, _flat(config))
     if isinstance(node[last], ml_collections.ConfigDict):
-        raise ValueError(f"{key} is a section: set one of its keys, such as {key}.{next(iter(node[last]))}")
+        raise ValueError(
+            f"{key} is a section: set one of its keys, such as {key}.{next(iter(node[last]))}"
+        )
     value = parse(text, node[last], f"config.{key}")
     try:
         node[last] = value

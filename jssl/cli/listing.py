@@ -16,7 +16,9 @@ SOURCES = {
 def listing(arguments) -> int:
     """Prints methods, encoders, optimizers, configs and sources; ``--json`` as one object."""
     found = {
-        "methods": {name: _title("methods", name) for name in _keys("methods/__init__.py", "METHODS")},
+        "methods": {
+            name: _title("methods", name) for name in _keys("methods/__init__.py", "METHODS")
+        },
         "encoders": _keys("nn/encoders.py", "ENCODERS"),
         "optimizers": _keys("train/optimizers.py", "OPTIMIZERS"),
         "configs": {name: _first_line(file) for name, file in shipped_configs().items()},

@@ -13,8 +13,8 @@ import jax
 import ml_collections
 import numpy as np
 
+from jssl import data
 from jssl.cli import build
-from jssl.data import sources
 from jssl.method import Method
 from jssl.train import shard
 from jssl.train import step as train_step
@@ -44,7 +44,7 @@ def open_data(config, split: str, **options):
     spec = config.data.source
     if split != "train" and config.data.eval_source is not None:
         spec = config.data.eval_source
-    return sources.open_source(
+    return data.open_source(
         spec, split=split, size=config.data.size, channels=config.data.channels, **options
     )
 
@@ -133,15 +133,20 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
 
 def example(facts: dict) -> dict[str, np.ndarray]:
     """A batch of one of the run's data: shapes and types, no content."""
-    return {
-        name: np.zeros([1, *shape], dtype) for name, (shape, dtype) in facts["example"].items()
-    }
+    return {name: np.zeros([1, *shape], dtype) for name, (shape, dtype) in facts["example"].items()}
 
 
 def describe_example(record: dict) -> dict:
     """Shapes and types of one example of a source, as JSON."""
     arrays = {name: np.asarray(value) for name, value in record.items()}
     return {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()}
+
+
+def dimensions(method: Method, facts: dict) -> int:
+    """Of the embedding."""
+    batch = example(facts)
+    variables = jax.eval_shape(method.init, jax.random.key(0), batch)
+    return jax.eval_shape(method.embed, *variables, batch).pooled.shape[-1]
 
 
 def sha256(tree) -> str:

@@ -8,10 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jssl import data
 from jssl.cli import build, config, pictures, runs
-from jssl.data import pipeline
 from jssl.evals import collapse, features, knn, table
 from jssl.train import loop, shard
+
+# Of the training data, in the kNN that is measured on the way.
+KNN_EXAMPLES = 20_000
 
 
 def pretrain(arguments) -> int:
@@ -25,7 +28,7 @@ def pretrain(arguments) -> int:
         if cfg.augment.mean is None or cfg.augment.std is None:
             cfg.augment.mean, cfg.augment.std = build.statistics(source)
     mesh = shard.make_mesh(cfg.mesh.fsdp)
-    stream = pipeline.open_stream(
+    stream = data.open_stream(
         source,
         cfg.train.batch_size,
         seed=cfg.seed,
@@ -42,6 +45,8 @@ def pretrain(arguments) -> int:
         "examples": len(source),
         "steps": steps,
         "steps_per_epoch": per_epoch,
+        "num_classes": source.num_classes,
+        "class_names": source.class_names,
     }
     runs.begin(arguments.workdir, cfg, facts)
     train = loop.fit(
@@ -57,7 +62,7 @@ def pretrain(arguments) -> int:
         checkpoint_every=cfg.checkpoint.every_steps or 0,
         log_every=cfg.train.log_every,
         trace=_trace(cfg.train.trace),
-        hooks=_hooks(cfg, method, schedule, per_epoch),
+        hooks=_hooks(cfg, method, schedule, facts),
         quiet=getattr(arguments, "quiet", False),
     )
     stream.close()
@@ -82,56 +87,67 @@ def _trace(text: str) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-def _hooks(cfg, method, schedule, per_epoch) -> loop.Hooks:
+def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
     """kNN on a part of the training data held out, and the collapse monitor."""
 
     def monitor(params, state, batch):
         z = method.embed(params, state, jax.tree.map(lambda x: x[:256], batch)).pooled
         return {"effective_rank": collapse.effective_rank(z), "deviation": collapse.deviation(z)}
 
-    every = round(cfg.eval.every_epochs * per_epoch)
-    evaluate = None
-    if every > 0:
-        bank = runs.open_data(cfg, "train", limit=cfg.data.limit, holdout=0.1, part="fit")
-        query = runs.open_data(cfg, "train", limit=cfg.data.limit, holdout=0.1, part="holdout")
-        if bank.num_classes and len(query) and len(bank) >= cfg.eval.k:
-            bank, query = (pipeline.read_all(source, limit=20_000) for source in (bank, query))
+    def verdict(values):
+        rank, deviation = values["effective_rank"], values["deviation"]
+        reason = collapse.collapsed(rank, deviation, runs.dimensions(method, facts))
+        return f"collapsed: {reason}" if reason else None
 
-            def evaluate(params, state):
-                embed = lambda batch: method.embed(params, state, batch)  # noqa: E731
-                train_x, test_x = (features.extract(embed, part) for part in (bank, query))
-                accuracy = knn.knn(
-                    train_x, bank["label"], test_x, query["label"], k=cfg.eval.k
-                )
-                return {"knn": float(accuracy)}
-
+    every = round(cfg.eval.every_epochs * facts["steps_per_epoch"])
+    evaluate = _knn(cfg, method) if every > 0 and facts["num_classes"] else None
     return loop.Hooks(
         evaluate=evaluate,
         every=every if evaluate else 0,
         monitor=monitor,
-        verdict=collapse.collapsed,
+        verdict=verdict,
         learning_rate=schedule,
     )
+
+
+def _knn(cfg, method):
+    """kNN accuracy on a tenth of the training data, held out by a hash, from the other nine.
+
+    Test data is not touched while a run can still be changed.
+    """
+    limit = min(cfg.data.limit or KNN_EXAMPLES, KNN_EXAMPLES)
+    bank, queries = (
+        data.read_all(runs.open_data(cfg, "train", limit=limit, holdout=0.1, part=part))
+        for part in ("fit", "holdout")
+    )
+    classes = int(bank["label"].max()) + 1
+
+    def evaluate(params, state):
+        embed = jax.tree_util.Partial(method.embed, params, state)
+        known, asked = features.extract(embed, bank), features.extract(embed, queries)
+        k = min(cfg.eval.k, len(known))
+        labels = bank["label"], queries["label"]
+        return {"knn": knn.knn(known, labels[0], asked, labels[1], k=k, num_classes=classes)}
+
+    return evaluate
 
 
 def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
     trained = runs.load(arguments.workdir, arguments.step)
-    protocols = table.PROTOCOLS if arguments.protocols == "all" else arguments.protocols.split(",")
-    for name in protocols:
-        if name not in table.PROTOCOLS:
-            raise ValueError(f"unknown protocol {name!r}{config.nearest(name, table.PROTOCOLS)}")
     cfg = trained.config
     train, test = (
-        pipeline.read_all(runs.open_data(cfg, split, limit=limit))
+        data.read_all(runs.open_data(cfg, split, limit=limit))
         for split, limit in (("train", cfg.data.limit), ("test", cfg.eval.limit))
     )
-    for part, data in (("training", train), ("test", test)):
-        if np.min(data["label"]) < 0:
-            raise ValueError(f"evaluation needs labels, the {part} data of {cfg.data.source} has none")
+    for part, examples in (("training", train), ("test", test)):
+        if examples["label"].min() < 0:
+            raise ValueError(
+                f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
+            )
     first = runs.load(arguments.workdir, trained=False)
     embedded = {
-        "raw_pixels": tuple(table.raw_pixels(part["image"]) for part in (train, test)),
+        "raw_pixels": table.raw_pixels(train["image"], test["image"]),
         "random_encoder": _embed(first, train, test),
         "pretrained": _embed(trained, train, test),
     }
@@ -140,7 +156,12 @@ def evaluate(arguments) -> int:
         if not arguments.json:
             print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
         rows[name] = table.evaluate(
-            train_x, train["label"], test_x, test["label"], protocols=protocols, k=cfg.eval.k
+            train_x,
+            train["label"],
+            test_x,
+            test["label"],
+            num_classes=trained.facts["num_classes"],
+            k=cfg.eval.k,
         )
     _write_json(arguments.workdir / "table.json", rows)
     pictures.save(arguments.workdir, trained, test, embedded["pretrained"][1])
@@ -150,7 +171,9 @@ def evaluate(arguments) -> int:
 
 def _embed(trained, *parts):
     params, state = trained.train.params, trained.train.state
-    return tuple(features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts)
+    return tuple(
+        features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts
+    )
 
 
 def _write_json(path: Path, content) -> None:
@@ -170,18 +193,17 @@ def embed(arguments) -> int:
         trained.config.data.size = trained.config.data.size or min(shape[:2])
         trained.config.data.channels = shape[2]
     source = runs.open_data(trained.config, "all")
-    data = pipeline.read_all(source)
-    (vectors,) = _embed(trained, data)
-    names = [str(i) for i in data["index"]]
-    if source.names is not None:
-        names = [source.names[i] for i in data["index"]]
+    examples = data.read_all(source)
+    (vectors,) = _embed(trained, examples)
+    names = source.names or [str(i) for i in range(len(source))]
+    names = [names[i] for i in examples["index"]]
     if arguments.output.suffix == ".npz":
-        np.savez(arguments.output, name=np.array(names), embedding=vectors, label=data["label"])
+        np.savez(arguments.output, name=np.array(names), embedding=vectors, label=examples["label"])
     else:
         import pyarrow
         from pyarrow import parquet
 
-        columns = {"name": names, "embedding": list(vectors), "label": data["label"]}
+        columns = {"name": names, "embedding": list(vectors), "label": examples["label"]}
         parquet.write_table(pyarrow.table(columns), arguments.output)
     print(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {arguments.output}")
     return 0
@@ -217,7 +239,7 @@ def inspect(arguments) -> int:
         return 0
     width = max(map(len, shapes))
     for name, x in shapes.items():
-        print(f"{name:<{width}}  {str(list(x.shape)):<20} {x.size:>12,}")
+        print(f"{name:<{width}}  {list(x.shape)!s:<20} {x.size:>12,}")
     for name, value in found.items():
         print(f"{name:<11} {value:,}" if isinstance(value, int) else f"{name:<11} {value}")
     return 0

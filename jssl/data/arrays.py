@@ -12,6 +12,8 @@ Where ``is_test`` is given, ``train`` is what is not test, in file order; withou
 ``train``. A label of -1 means unlabelled.
 """
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +36,7 @@ class _Rows:
     def __init__(self, path: str, split: str, rows: np.ndarray, columns: Mapping[str, np.ndarray]):
         self.path, self.split = path, split
         self.name = f"arrays:{path}"
-        self._rows = rows
+        self._rows, self._columns = rows, columns
         labels, classes = columns.get("label"), columns.get("classes")
         self.labels = None if labels is None else labels[rows].astype(np.int32)
         self.class_names = None if classes is None else tuple(str(name) for name in classes)
@@ -63,28 +65,49 @@ class _Rows:
 
 
 class Samples(_Rows):
-    """Images stored as samples [n h w c]."""
+    """Images stored as samples, [n h w] or [n h w c]."""
 
-    def __init__(self, path, split, rows, columns):
-        super().__init__(path, split, rows, columns)
-        self._images = columns["image"]
+    @staticmethod
+    def check(path: str, columns: Mapping[str, np.ndarray]) -> int:
+        """The number of images, after a look at their layout."""
+        images = columns["image"]
+        shape = list(images.shape)
+        if images.ndim not in (3, 4) or 0 in shape[1:]:
+            raise DataError(f"{path}: images must be [n h w] or [n h w c], got {shape}")
+        if images.dtype.kind not in "buif":
+            raise DataError(f"{path}: images must be numbers, got {images.dtype}")
+        if images.ndim == 4 and shape[1] == 3 and shape[2] == shape[3] > 4:
+            raise DataError(f"{path}: images {shape} have channels first; transpose to [n h w c]")
+        return len(images)
 
     def read(self, i: int, size: int | None = None) -> tuple[Shaped[np.ndarray, "h w c"], int]:
         """The image and label of a row; ``size`` is a hint for decoders and not used here."""
-        return canonical(self._images[self._rows[i]]), self._label(i)
+        return canonical(self._columns["image"][self._rows[i]]), self._label(i)
 
 
 class Jpegs(_Rows):
     """Images stored as the bytes of encoded files."""
 
-    def __init__(self, path, split, rows, columns):
-        super().__init__(path, split, rows, columns)
-        self._bytes, self._offsets = columns["jpeg"], columns["offsets"]
+    @staticmethod
+    def check(path: str, columns: Mapping[str, np.ndarray]) -> int:
+        """The number of images, after a look at their layout."""
+        data, offsets = columns["jpeg"], columns["offsets"]
+        if data.ndim != 1 or data.dtype != np.uint8:
+            raise DataError(f"{path}: 'jpeg' must be [bytes] uint8, got {data.shape} {data.dtype}")
+        if offsets.ndim != 1 or len(offsets) < 2 or offsets.dtype.kind not in "iu":
+            raise DataError(f"{path}: 'offsets' must be [n + 1] integers, got {offsets.shape}")
+        rises = bool((offsets[1:] >= offsets[:-1]).all())
+        if offsets[0] != 0 or offsets[-1] != len(data) or not rises:
+            raise DataError(
+                f"{path}: 'offsets' must rise from 0 to {len(data)}, the length of 'jpeg'"
+            )
+        return len(offsets) - 1
 
     def read(self, i: int, size: int | None = None) -> tuple[Shaped[np.ndarray, "h w c"], int]:
         """Decodes a row; ``size`` as in `jssl.data.decode.decode`."""
-        start, stop = self._offsets[self._rows[i]], self._offsets[self._rows[i] + 1]
-        return decode(self._bytes[start:stop].tobytes(), self.place(i), size), self._label(i)
+        start, stop = self._columns["offsets"][self._rows[i] :][:2]
+        data = self._columns["jpeg"][start:stop].tobytes()
+        return decode(data, self.place(i), size), self._label(i)
 
 
 def open_arrays(path: str, split: str) -> Samples | Jpegs:
@@ -94,26 +117,20 @@ def open_arrays(path: str, split: str) -> Samples | Jpegs:
         DataError: for a missing file, key or split, pickled objects, wrong dims or lengths.
     """
     columns = _load(path, split)
-    if "jpeg" in columns:
-        n = _check_jpeg(path, columns)
-    else:
-        n = _check_images(path, columns["image"])
+    stored = Jpegs if "jpeg" in columns else Samples
+    n = stored.check(path, columns)
     for key in ("label", "is_test"):
         if key in columns and columns[key].shape != (n,):
             raise DataError(
                 f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]"
             )
-    if "label" in columns and columns["label"].dtype.kind not in "iu":
-        raise DataError(f"{path}: labels must be integers, got {columns['label'].dtype}")
-    if "label" in columns and columns["label"].min(initial=0) < -1:
-        raise DataError(f"{path}: labels must be >= -1, got {columns['label'].min()}")
     chosen = np.ones(n, bool)
     if "is_test" in columns:
         chosen = columns["is_test"].astype(bool) == (split == "test")
     rows = np.flatnonzero(chosen)
     if len(rows) == 0:
         raise DataError(f"{path}: split {split!r} has no images")
-    return (Jpegs if "jpeg" in columns else Samples)(path, split, rows, columns)
+    return stored(path, split, rows, columns)
 
 
 def _load(path: str, split: str) -> dict[str, np.ndarray]:
@@ -123,23 +140,27 @@ def _load(path: str, split: str) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise DataError(f"arrays:{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw:  # np.load leaves a damaged file open
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: not an .npz archive of named arrays")
-            return _columns(path, split, file)
+            with file:
+                return _columns(path, split, file)
     except DataError:
         raise
-    except Exception as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if "allow_pickle" in str(error):
             raise DataError(f"{path}: holds pickled objects, which are never loaded") from error
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
 
 
-def _columns(path: str, split: str, file: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _columns(path: str, split: str, file: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     if "image" in file or "jpeg" in file:
         wanted = ("label", "is_test", "classes")
         wanted += ("image",) if "image" in file else ("jpeg", "offsets")
         columns = {key: file[key] for key in wanted if key in file}
+        if "label" in columns:
+            columns["label"] = _integers(path, columns["label"])
         if "jpeg" in columns and "offsets" not in columns:
             raise DataError(f"{path}: has 'jpeg' but no 'offsets' [n + 1]")
         if split == "test" and "is_test" not in columns:
@@ -151,34 +172,20 @@ def _columns(path: str, split: str, file: Mapping[str, np.ndarray]) -> dict[str,
         raise DataError(f"{path}: keys found: {found}; needs {needs}")
     columns = {"image": file[f"x_{split}"]}
     if f"y_{split}" in file:
-        columns["label"] = file[f"y_{split}"].squeeze()
+        columns["label"] = _integers(path, file[f"y_{split}"])
     if "classes" in file:
         columns["classes"] = file["classes"]
     # The two splits must agree on the number of classes.
-    both = [file[key] for key in ("y_train", "y_test") if key in file]
-    if both:
-        columns["known"] = np.array(max(int(labels.max(initial=-1)) for labels in both) + 1)
+    both = [_integers(path, file[key]) for key in ("y_train", "y_test") if key in file]
+    columns["known"] = np.array(max((int(y.max(initial=-1)) + 1 for y in both), default=0))
     return columns
 
 
-def _check_images(path: str, images: np.ndarray) -> int:
-    shape = list(images.shape)
-    if images.ndim not in (3, 4) or 0 in shape[1:]:
-        raise DataError(f"{path}: images must be [n h w] or [n h w c], got {shape}")
-    if images.dtype.kind not in "buif":
-        raise DataError(f"{path}: images must be numbers, got {images.dtype}")
-    if images.ndim == 4 and shape[1] == 3 and shape[2] == shape[3] > 4:
-        raise DataError(f"{path}: images {shape} have channels first; transpose to [n h w c]")
-    return len(images)
-
-
-def _check_jpeg(path: str, columns: Mapping[str, np.ndarray]) -> int:
-    data, offsets = columns["jpeg"], columns["offsets"]
-    if data.ndim != 1 or data.dtype != np.uint8:
-        raise DataError(f"{path}: 'jpeg' must be [bytes] uint8, got {data.shape} {data.dtype}")
-    if offsets.ndim != 1 or len(offsets) < 2 or offsets.dtype.kind not in "iu":
-        raise DataError(f"{path}: 'offsets' must be [n + 1] integers, got {offsets.shape}")
-    rises = bool((offsets[1:] >= offsets[:-1]).all())
-    if offsets[0] != 0 or offsets[-1] != len(data) or not rises:
-        raise DataError(f"{path}: 'offsets' must rise from 0 to {len(data)}, the length of 'jpeg'")
-    return len(offsets) - 1
+def _integers(path: str, labels: np.ndarray) -> np.ndarray:
+    """Labels as int64 [n]; [n 1], as some sets store them, is [n]."""
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: labels must be integers, got {labels.dtype}")
+    labels = labels.astype(np.int64)
+    if labels.min(initial=0) < -1:
+        raise DataError(f"{path}: labels must be >= -1, got {labels.min()}")
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

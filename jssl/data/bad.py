@@ -13,18 +13,16 @@ class DataError(ValueError):
 
 
 class Undecodable(DataError):
-    """One record cannot be decoded; the rest of the set may be sound.
-
-    place: where it is: a path, or the file and row.
-    reason: what the decoder said.
-    """
+    """One record cannot be decoded; the rest of the set may be sound."""
 
     def __init__(self, place: str, reason: str):
+        """Keeps the place (a path, or the file and row) and what the decoder said."""
         super().__init__(place, reason)
         self.place = place
         self.reason = reason
 
     def __str__(self) -> str:
+        """One line with both."""
         return f"cannot decode {self.place}: {self.reason}"
 
 
@@ -37,17 +35,10 @@ class Bad(NamedTuple):
 
 
 class BadCount:
-    """Counts the distinct undecodable records of a set and stops the run when they are too many.
-
-    Args:
-        total: examples in the set.
-        max_bad: share of the set in [0, 1] that may be undecodable.
-
-    Raises:
-        ValueError: if ``max_bad`` lies outside [0, 1].
-    """
+    """Counts the distinct undecodable records of a set and stops the run when they are too many."""
 
     def __init__(self, total: int, max_bad: float):
+        """Starts at none of ``total`` examples; a share ``max_bad`` in [0, 1] may be bad."""
         if not 0.0 <= max_bad <= 1.0:
             raise ValueError(f"max_bad must be a share in [0, 1], got {max_bad}")
         self._total = total
@@ -55,6 +46,7 @@ class BadCount:
         self._places: dict[int, str] = {}
 
     def __len__(self) -> int:
+        """The number of distinct bad records."""
         return len(self._places)
 
     def note(self, bad: Bad) -> None:

@@ -31,16 +31,17 @@ def _read(source: Source, i: int) -> Example:
 
 
 class BatchReader:
-    """Reads, for any step, this process's rows of the global batch. Picklable.
-
-    Args:
-        source: what is read.
-        batch_size: examples in the global batch.
-        seed: of the order.
-        rows: [m] which rows of each global batch are read here.
-    """
+    """Reads, for any step, this process's rows of the global batch. Picklable."""
 
     def __init__(self, source: Source, batch_size: int, seed: int, rows: np.ndarray):
+        """Prepares to read.
+
+        Args:
+            source: what is read.
+            batch_size: examples in the global batch.
+            seed: of the order.
+            rows: [m] which rows of each global batch are read here.
+        """
         self._source, self._batch_size, self._seed, self._rows = source, batch_size, seed, rows
 
     def __call__(self, step: int) -> tuple[dict[str, np.ndarray], tuple[Bad, ...]]:

@@ -154,7 +154,7 @@ def _orient(image: np.ndarray, orientation: int) -> np.ndarray:
     return image
 
 
-def to_channels(image: Image, channels: int, place: str) -> Image:
+def to_channels(image: Image, channels: int, place: str) -> Shaped[np.ndarray, "h w k"]:
     """Converts between grey (1), grey + alpha (2), RGB (3) and RGB + alpha (4).
 
     Alpha is dropped or added opaque; grey is repeated; RGB becomes grey by the ITU-R 601 weights,
@@ -182,7 +182,7 @@ def to_channels(image: Image, channels: int, place: str) -> Image:
     return np.concatenate([colour, alpha], axis=-1) if channels in (2, 4) else colour
 
 
-def to_square(image: Image, size: int) -> Image:
+def to_square(image: Image, size: int) -> Shaped[np.ndarray, "{size} {size} c"]:
     """The central square of an image, resized to [size size c].
 
     As resizing the shorter side to ``size`` and cropping the centre. Bilinear, antialiased when it

@@ -57,14 +57,15 @@ def put(batch: dict[str, np.ndarray], sharding: NamedSharding, length: int) -> d
 
 
 class Ahead:
-    """Runs an iterator in a thread, ``AHEAD`` items ahead of whoever takes them.
-
-    Args:
-        items: the iterator; its ``close`` is called in the end, if it has one.
-        place: applied to each item in the thread: the transfer to the device.
-    """
+    """Runs an iterator in a thread, ``AHEAD`` items ahead of whoever takes them."""
 
     def __init__(self, items: Iterator[Any], place: Callable[[Any], Any]):
+        """Starts the thread.
+
+        Args:
+            items: the iterator; its ``close`` is called in the end, if it has one.
+            place: applied to each item in the thread: the transfer to the device.
+        """
         # One item is in the thread's hands while it waits for a place in the queue.
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(AHEAD - 1)
         stop = threading.Event()

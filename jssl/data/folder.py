@@ -35,12 +35,10 @@ class Folder:
     Each subfolder of the first level is a class, however deep its files lie; files beside such
     subfolders, and all files of a flat folder, are unlabelled (-1). Class numbers are the same in
     all splits. Hidden files and folders, and files of other extensions, are not read.
-
-    Raises:
-        DataError: if there is no such folder or split, or no image.
     """
 
     def __init__(self, path: str, split: str):
+        """Lists the files; raises `DataError` where there is no such folder or split, or none."""
         self.path, self.split = path, split
         self.name = f"folder:{path}"
         root = Path(path)
@@ -65,6 +63,7 @@ class Folder:
         self.labels = np.array([number.get(n.split("/")[0], -1) for n in self.names], np.int32)
 
     def __len__(self) -> int:
+        """The number of files."""
         return len(self.names)
 
     def place(self, i: int) -> str:

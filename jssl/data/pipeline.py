@@ -1,6 +1,9 @@
 """A large set read through Grain, by threads or worker processes."""
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +45,21 @@ def host_batches(
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     batches = steps.to_iter_dataset(grain.ReadOptions(1, 1))
-    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(workers)))
+    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(workers), _start_worker))
+
+
+def _start_worker(index: int, count: int) -> None:
+    # Ctrl-C reaches the whole process group; the main process is the one to decide what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(
+        target=_end_with_parent, name=f"worker-{index}-of-{count}", daemon=True
+    ).start()
+
+
+def _end_with_parent() -> None:
+    # A parent killed outright cannot stop its workers, which would wait for it for ever.
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 class Pipeline:
@@ -61,6 +78,7 @@ class Pipeline:
         workers: int,
         max_bad: float,
     ):
+        """Opens nothing yet; the first `batch` does. Arguments as of `open_stream`."""
         check_rectangular(source)
         rows = local_rows(sharding, batch_size)
         self._reader = BatchReader(source, batch_size, seed, rows)

@@ -54,6 +54,7 @@ class Prepared:
     labels = None
 
     def __init__(self, builder: Any, name: str, split: str, data_dir: str):
+        """Opens the split; raises `DataError` where it cannot."""
         import tensorflow_datasets as tfds
 
         self.name = f"tfds:{name}"
@@ -63,14 +64,15 @@ class Prepared:
         if split.partition("[")[0] not in builder.info.splits:
             have = ", ".join(sorted(builder.info.splits))
             raise DataError(f"tfds:{name}: no split {split!r}; it has {have}")
-        features = builder.info.features
+        features = dict(builder.info.features.items())
         if "image" not in features:
             raise DataError(f"tfds:{name}: has no 'image', only {', '.join(sorted(features))}")
         image, label = features["image"], features.get("label")
         # TFDS packs float images into four bytes; those it must unpack itself.
         self._encoded = isinstance(image, tfds.features.Image) and image.np_dtype != np.float32
         self._channels = image.shape[-1] if self._encoded else None
-        self._labelled = label is not None and label.shape == () and label.np_dtype.kind in "iu"
+        scalar = label is not None and label.shape == ()
+        self._labelled = scalar and np.dtype(label.np_dtype).kind in "iu"
         named = isinstance(label, tfds.features.ClassLabel)
         self.class_names = tuple(label.names) if named and label.names else None
         self.num_classes = int(label.num_classes or 0) if named else 0
@@ -84,10 +86,11 @@ class Prepared:
             ) from error
 
     def __reduce__(self):
-        # A worker process opens the files itself.
+        """Pickles the spec: a worker process opens the files itself."""
         return open_prepared, self._opened
 
     def __len__(self) -> int:
+        """The number of records."""
         return len(self._records)
 
     def place(self, i: int) -> str:

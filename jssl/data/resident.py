@@ -23,6 +23,7 @@ class Resident:
     def __init__(
         self, source: Source, batch_size: int, *, seed: int, sharding: NamedSharding, max_bad: float
     ):
+        """Reads the whole set onto every device. Arguments as of `open_stream`."""
         arrays = read_all(source, max_bad=max_bad)
         kept = arrays["index"]
         self.bad = len(source) - len(kept)

@@ -38,7 +38,9 @@ class Reader(Protocol):
     names: tuple[str, ...] | None
     labels: np.ndarray | None
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """The number of records."""
+        ...
 
     def read(self, i: int, size: int | None = None) -> tuple[np.ndarray, int]:
         """The image [h w c] and label of record ``i``; raises `Undecodable`."""
@@ -126,6 +128,7 @@ class Source:
         return tuple(self.reader.names[row] for row in self.rows)
 
     def __len__(self) -> int:
+        """The number of examples."""
         return len(self.rows)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray | np.generic]:

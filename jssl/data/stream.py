@@ -27,6 +27,7 @@ class Stream:
     """
 
     def __init__(self, feed: Resident | Pipeline, source: Source, batch_size: int, seed: int):
+        """Wraps the feed that holds or reads the set."""
         self._feed, self._examples, self._seed = feed, len(source), seed
         self._step = 0
         self.batch_size = batch_size
@@ -81,9 +82,11 @@ class Stream:
         self._feed.close()
 
     def __enter__(self) -> "Stream":
+        """Closes the stream at the end of a ``with`` block."""
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Closes the stream."""
         self.close()
 
 

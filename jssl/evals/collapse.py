@@ -16,19 +16,24 @@ def effective_rank(z: Float[Array, "n d"]) -> Float[Array, ""]:
     """RankMe: ``exp`` of the entropy of the singular values of ``z``, from 1 to ``min(n, d)``.
 
     Equation 1 of arXiv 2210.02885, on embeddings that are not centred. The singular values are
-    roots of the eigenvalues of the smaller Gram matrix, so one below about ``7 * sqrt(eps)`` of
-    the largest (0.2 % in float32) cannot be told from rounding and counts as zero. A ``z`` of
-    zeros has rank 1.
+    roots of the eigenvalues of the smaller Gram matrix. Its rounding would drown those below 0.2 %
+    of the largest (in float32), which many together weigh something; so what lies off the leading
+    axes gets a Gram matrix of its own, and only what is below about 0.005 % counts as zero. A ``z``
+    of zeros has rank 1.
     """
     z = _wide(z)
     z = z / jnp.maximum(jnp.max(jnp.abs(z)), jnp.finfo(z.dtype).tiny)
     if z.shape[0] < z.shape[1]:
         z = z.T
-    eigenvalues = jnp.linalg.eigvalsh(jnp.dot(z.T, z, precision=HIGHEST))
-    floor = 50 * jnp.finfo(z.dtype).eps * eigenvalues[-1]
-    singular = jnp.sqrt(jnp.where(eigenvalues > floor, eigenvalues, jnp.zeros_like(eigenvalues)))
+    eps = jnp.finfo(z.dtype).eps
+    large, axes = jnp.linalg.eigh(jnp.dot(z.T, z, precision=HIGHEST))
+    leading = large > eps**0.5 * large[-1]
+    rest = jnp.where(leading[None, :], 0, jnp.dot(z, axes, precision=HIGHEST))
+    small = jnp.linalg.eigvalsh(jnp.dot(rest.T, rest, precision=HIGHEST))
+    small = jnp.where(small > 50 * eps * jnp.maximum(small[-1], eps * large[-1]), small, 0)
+    singular = jnp.sqrt(jnp.concatenate([jnp.where(leading, large, 0), small]))
     total = jnp.sum(singular)
-    share = singular / jnp.where(total > 0, total, jnp.ones_like(total))
+    share = singular / jnp.where(total > 0, total, 1)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
 
 
@@ -71,7 +76,7 @@ def uniformity(z: Float[Array, "n d"], t: float = 2.0) -> Float[Array, ""]:
 
 
 def collapsed(effective_rank: float, deviation: float, dimensions: int) -> str | None:
-    """Why an embedding of so many dimensions counts as collapsed, in a sentence; None if it does not.
+    """Why an embedding counts as collapsed, in a sentence; None where it does not.
 
     It does if a value is not finite, if the effective rank is below 2 (all examples lie about one
     line: dimensional collapse), or if the deviation is below a tenth of the ideal

@@ -45,7 +45,7 @@ def linear_probe(
     holdout: float = 0.2,
     seed: int = 0,
     tolerance: float = 1e-3,
-    max_iterations: int = 300,
+    max_iterations: int = 200,
 ) -> LinearProbe:
     """Multinomial logistic regression on standardised features, fitted by full-batch L-BFGS.
 

@@ -56,9 +56,9 @@ class _Trial(NamedTuple):
 
 
 class _State(NamedTuple):
-    unknowns: tuple[Array, Array]  # [k r] and [k], scaled
+    unknowns: Array  # [k r+1], scaled; the last column is the bias
     logits: Array  # [k n]
-    gradient: tuple[Array, Array]
+    gradient: Array  # [k r+1]
     value: Array
     history: optax.OptState
     iteration: Array
@@ -72,7 +72,7 @@ def fit(
     *,
     num_classes: int,
     tolerance: float = 1e-3,
-    max_iterations: int = 300,
+    max_iterations: int = 200,
 ) -> Fit:
     """Fit one classifier for each regulariser in ``l2`` (> 0), all in one vmapped L-BFGS.
 
@@ -113,9 +113,7 @@ def _principal(x: Array) -> _Axes:
     standard = centred / scale[None, :]
     if n < d:
         left, singular, right = jnp.linalg.svd(standard, full_matrices=False)
-        return _Axes(
-            mean, scale, right.T, singular[:, None] * left.T, jnp.square(singular) / n
-        )
+        return _Axes(mean, scale, right.T, singular[:, None] * left.T, jnp.square(singular) / n)
     variance, axes = jnp.linalg.eigh(jnp.dot(standard.T, standard, precision=HIGHEST) / n)
     coordinates = jnp.dot(axes.T, standard.T, precision=HIGHEST)
     return _Axes(mean, scale, axes, coordinates, jnp.maximum(variance, 0))
@@ -128,32 +126,31 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
     """
     features, dtype = space.coordinates, space.coordinates.dtype
     (k, n), r = targets.shape, len(features)
-    stretch = jax.lax.rsqrt(CURVATURE * space.variance + l2)
-    bias_stretch = CURVATURE**-0.5
-
-    def weights(unknowns):
-        return unknowns[0] * stretch[None, :]
+    # The bias is the weight of one more feature, always 1 and not penalised.
+    features = jnp.concatenate([features, jnp.ones((1, n), dtype)])
+    variance = jnp.append(space.variance, 1)
+    penalty = l2 * jnp.append(jnp.ones(r, dtype), 0)
+    stretch = jax.lax.rsqrt(CURVATURE * variance + penalty)[None, :]
+    penalty = penalty[None, :] * jnp.square(stretch)  # of the scaled unknowns
 
     def logits(unknowns):
-        products = jnp.dot(weights(unknowns), features, precision=HIGHEST)
-        return products + bias_stretch * unknowns[1][:, None]
+        return jnp.dot(unknowns * stretch, features, precision=HIGHEST)
 
     def gradient(unknowns, probabilities):
         residual = (probabilities - targets) / n
-        data = jnp.dot(residual, features.T, precision=HIGHEST)
-        return (
-            (data + l2 * weights(unknowns)) * stretch[None, :],
-            bias_stretch * jnp.sum(residual, axis=1),
-        )
+        return jnp.dot(residual, features.T, precision=HIGHEST) * stretch + penalty * unknowns
 
     def improve(state):
-        direction, history = quasi_newton.update(state.gradient, state.history, state.unknowns)
-        direction = jax.tree.map(jnp.negative, direction)
-        change = logits(direction)
-        penalty = _penalty(weights(state.unknowns), weights(direction), l2)
-        slope = _inner(state.gradient, direction)
-        found = _search(state.logits, change, targets, penalty, slope, state.value)
-        unknowns = jax.tree.map(lambda u, d: u + found.step * d, state.unknowns, direction)
+        ascent, history = quasi_newton.update(state.gradient, state.history, state.unknowns)
+        change = logits(-ascent)
+        quadratic = (
+            0.5 * jnp.vdot(state.unknowns, penalty * state.unknowns),
+            -jnp.vdot(state.unknowns, penalty * ascent),
+            jnp.vdot(ascent, penalty * ascent),
+        )
+        slope = -jnp.vdot(state.gradient, ascent)
+        found = _search(state.logits, change, targets, quadratic, slope, state.value)
+        unknowns = state.unknowns - found.step * ascent
         return _State(
             unknowns,
             state.logits + found.step * change,
@@ -164,27 +161,26 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
         )
 
     def unfinished(state):
-        far = _inner(state.gradient, state.gradient) > tolerance**2
+        far = jnp.vdot(state.gradient, state.gradient) > tolerance**2
         return far & (state.iteration < max_iterations)
 
     quasi_newton = optax.scale_by_lbfgs(memory_size=10)
-    start = (jnp.zeros((k, r), dtype), jnp.zeros((k,), dtype))
-    flat = jnp.zeros((k, n), dtype)
+    start, flat = jnp.zeros((k, r + 1), dtype), jnp.zeros((k, n), dtype)
     probabilities, value = _softmax(flat, targets)
     state = _State(
         start, flat, gradient(start, probabilities), value, quasi_newton.init(start), jnp.int32(0)
     )
     state = jax.lax.while_loop(unfinished, improve, state)
-    norm = jnp.sqrt(_inner(state.gradient, state.gradient))
-    bias = bias_stretch * state.unknowns[1]
-    return weights(state.unknowns), bias, state.iteration, norm
+    solution = state.unknowns * stretch
+    return solution[:, :-1], solution[:, -1], state.iteration, jnp.linalg.norm(state.gradient)
 
 
 def _search(logits, change, targets, penalty, slope, value) -> _Trial:
     """A step along ``change`` by Newton's method on the slope, kept inside a shrinking bracket.
 
     The objective is convex, so its slope tells on which side the optimum lies; unlike differences
-    of values, slopes keep their meaning down to the rounding of float32.
+    of values, slopes keep their meaning down to the rounding of float32. The penalty is given by
+    its terms in 1, t and t^2 / 2, the first slope and value are known.
     """
     n = logits.shape[1]
 
@@ -218,15 +214,6 @@ def _search(logits, change, targets, penalty, slope, value) -> _Trial:
     return jax.lax.while_loop(untaken, attempt, start)
 
 
-def _penalty(weights, direction, l2):
-    """``l2 / 2 * ||weights + t * direction||^2`` as the terms in 1, t and t^2 / 2."""
-    return (
-        0.5 * l2 * jnp.vdot(weights, weights),
-        l2 * jnp.vdot(weights, direction),
-        l2 * jnp.vdot(direction, direction),
-    )
-
-
 def _softmax(logits, targets):
     """Probabilities [k n] and the mean cross-entropy."""
     top = jnp.max(logits, axis=0, keepdims=True)
@@ -234,7 +221,3 @@ def _softmax(logits, targets):
     total = jnp.sum(powers, axis=0, keepdims=True)
     right = jnp.sum(logits * targets, axis=0, keepdims=True)
     return powers / total, jnp.mean(top + jnp.log(total) - right)
-
-
-def _inner(a, b):
-    return sum(jnp.vdot(x, y) for x, y in zip(a, b, strict=True))

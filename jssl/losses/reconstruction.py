@@ -7,20 +7,26 @@ from jaxtyping import Array, Bool, Float
 from jssl.losses.geometry import at_least_float32
 
 
-def normalize_patches(
+def patch_statistics(
     patches: Float[Array, "n t d"], epsilon: float = 1e-6
-) -> Float[Array, "n t d"]:
-    """Each patch minus its mean, over its standard deviation: MAE's better target.
+) -> tuple[Float[Array, "n t 1"], Float[Array, "n t 1"]]:
+    """Mean and deviation of each patch, in float32 or wider.
 
-    The variance divides by d - 1 and epsilon is added to it before the root, as in the released
-    code. Statistics are float32 or wider.
+    The variance divides by d - 1 and epsilon is added to it before the root, as in MAE's released
+    code.
+    """
+    patches = at_least_float32(patches)
+    variance = jnp.var(patches, axis=-1, keepdims=True, ddof=1)
+    return jnp.mean(patches, axis=-1, keepdims=True), jnp.sqrt(variance + epsilon)
+
+
+def normalize_patches(patches: Float[Array, "n t d"]) -> Float[Array, "n t d"]:
+    """Each patch minus its mean, over its deviation (`patch_statistics`): MAE's better target.
 
     Source: He et al. 2021, arXiv 2111.06377, section 3 ("Reconstruction target").
     """
-    patches = at_least_float32(patches)
-    mean = jnp.mean(patches, axis=-1, keepdims=True)
-    variance = jnp.var(patches, axis=-1, keepdims=True, ddof=1)
-    return (patches - mean) / jnp.sqrt(variance + epsilon)
+    mean, std = patch_statistics(patches)
+    return (at_least_float32(patches) - mean) / std
 
 
 def masked_mse(

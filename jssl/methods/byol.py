@@ -61,7 +61,9 @@ def byol(
         params = variables.pop("params")
         # A copy, since the train state is donated and may not hold one buffer twice.
         copy = jax.tree.map(jnp.copy, {"params": without_predictor(params)})
-        stats = {name: jax.tree.map(jnp.copy, without_predictor(variables[name])) for name in variables}
+        stats = {
+            name: jax.tree.map(jnp.copy, without_predictor(variables[name])) for name in variables
+        }
         return Vars(params, {"student": variables, "teacher": copy | stats})
 
     def run(net, params, stats, x, key):

@@ -12,28 +12,131 @@ import jax.numpy as jnp
 from jssl.augment.masks import random_mask
 from jssl.losses import reconstruction
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.vit import Transformer, ViT, patchify, sincos2d, unpatchify
+from jssl.nn.vit import Transformer, patchify, sincos2d, unpatchify
 
 
 class Decoder(nn.Module):
     """The light decoder: mask tokens where patches are hidden, positions, blocks, pixels."""
 
-    patch_dim: int
+    pixels: int
     dim: int
     depth: int
     heads: int
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, visible, keep, grid, *, train):
-        """[n k d] visible tokens and their places [n k] to [n t patch_dim] predicted patches."""
-        n, t = len(visible), grid[0] * grid[1]
-        x = nn.Dense(self.dim, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())(visible)
+    def __call__(self, seen, keep, grid, *, train):
+        """Visible tokens [n k d] at places ``keep`` [n k] to predicted patches [n t pixels]."""
+
+        def dense(width, name):
+            xavier = nn.initializers.xavier_uniform()
+            return nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name=name)
+
+        x = dense(self.dim, "embed")(seen)
+        n, t = len(x), grid[0] * grid[1]
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.dim,))
         tokens = jnp.broadcast_to(mask_token.astype(x.dtype), (n, t, self.dim))
-        tokens = jax.vmap(lambda all, places, seen: all.at[places].set(seen))(tokens, keep, x)
-        tokens = tokens + sincos2d(*grid, self.dim).astype(tokens.dtype)[None]
-        tokens = Transformer(self.depth, self.heads, dtype=self.dtype)(tokens, train=train)
-        return nn.Dense(
-            self.patch_dim, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
-        )(tokens)
+        tokens = jax.vmap(lambda all, at, visible: all.at[at].set(visible))(tokens, keep, x)
+        tokens += sincos2d(*grid, self.dim).astype(x.dtype)[None]
+        tokens = Transformer(self.dim, self.depth, self.heads, dtype=self.dtype, name="blocks")(
+            tokens, train=train
+        )
+        return dense(self.pixels, "pixels")(tokens)
+
+
+def mae(
+    encoder: nn.Module,
+    view: Callable[[Array, Batch], Array],
+    prepare: Callable[[Batch], Array],
+    restore: Callable[[Array], Array],
+    *,
+    mask_ratio: float = 0.75,
+    norm_pixels: bool = True,
+    dim: int = 512,
+    depth: int = 8,
+    heads: int = 16,
+) -> Method:
+    """Masked prediction: most patches are hidden, the encoder sees the rest, a decoder fills in.
+
+    Args:
+      encoder: a `jssl.nn.vit.ViT`; it never sees hidden patches or mask tokens, so that its cost
+        falls with the mask ratio.
+      view: ``(key, batch) -> [n h w c]``, one random view; a crop and a flip in the paper.
+      prepare: ``batch -> [n h w c]``, the unaugmented images, normalised as the view is.
+      restore: normalised images back to [0, 1], for pictures.
+      mask_ratio: share of hidden patches, in (0, 1).
+      norm_pixels: predict each patch normalised by its own mean and deviation.
+      dim: width of the decoder.
+      depth: its blocks.
+      heads: its attention heads.
+
+    The released code passes the class token through the decoder; here the decoder sees patches
+    alone (the paper's appendix A.1 finds the class token of no consequence).
+    """
+    patch = encoder.patch
+
+    def decoder(images):
+        return Decoder(patch * patch * images.shape[-1], dim, depth, heads, dtype=encoder.dtype)
+
+    def grid(images):
+        return images.shape[1] // patch, images.shape[2] // patch
+
+    def views(key, batch):
+        k_view, k_mask = jax.random.split(key)
+        images = view(k_view, batch)
+        rows, columns = grid(images)
+        keep, mask = random_mask(k_mask, len(images), rows * columns, mask_ratio)
+        return {"image": images, "keep": keep, "mask": mask}
+
+    def init(key, batch):
+        k_encoder, k_decoder, k_views = jax.random.split(key, 3)
+        first = views(k_views, batch)
+        images, keep = first["image"], first["keep"]
+        encoder_vars = encoder.init(k_encoder, images, train=False, keep=keep)
+        seen = encoder.apply(encoder_vars, images, train=False, keep=keep).tokens
+        decoder_vars = decoder(images).init(k_decoder, seen, keep, grid(images), train=False)
+        params = {"encoder": encoder_vars["params"], "decoder": decoder_vars["params"]}
+        return Vars(params, {})
+
+    def predict(params, views, key, *, train):
+        images, keep, rngs = views["image"], views["keep"], {"dropout": key}
+        seen = encoder.apply(
+            {"params": params["encoder"]}, images, train=train, keep=keep, rngs=rngs
+        ).tokens
+        return decoder(images).apply(
+            {"params": params["decoder"]}, seen, keep, grid(images), train=train, rngs=rngs
+        )
+
+    def loss(params, state, views, key, step):
+        target = patchify(views["image"], patch)
+        if norm_pixels:
+            target = reconstruction.normalize_patches(target)
+        pred = predict(params, views, key, train=True)
+        value = reconstruction.masked_mse(pred, target, views["mask"])
+        return value, Out(state, {"loss": value})
+
+    def after(params, state, step):
+        return state
+
+    def embed(params, state, batch):
+        return encoder.apply({"params": params["encoder"]}, prepare(batch), train=False)
+
+    def reconstruct(params, state, views, key):
+        patches = patchify(views["image"], patch).astype(jnp.float32)
+        pred = predict(params, views, key, train=False).astype(jnp.float32)
+        if norm_pixels:
+            # A normalised prediction has no brightness of its own: it borrows the true patch's.
+            mean, std = reconstruction.patch_statistics(patches)
+            pred = pred * std + mean
+        hidden = views["mask"][:, :, None]
+
+        def picture(patches):
+            return restore(unpatchify(patches, patch, views["image"].shape[1:3]))
+
+        return {
+            "original": picture(patches),
+            "masked": picture(jnp.where(hidden, jnp.zeros_like(patches), patches)),
+            "reconstruction": picture(jnp.where(hidden, pred, patches)),
+        }
+
+    return Method(init, views, loss, after, embed, reconstruct)

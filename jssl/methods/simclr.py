@@ -53,7 +53,11 @@ def simclr(
         # One forward pass for both views, so that batch norm sees all 2n of them.
         flat = views.reshape(2 * n, *views.shape[2:])
         (_, z, _), state = net.apply(
-            {"params": params, **state}, flat, train=True, mutable=list(state), rngs={"dropout": key}
+            {"params": params, **state},
+            flat,
+            train=True,
+            mutable=list(state),
+            rngs={"dropout": key},
         )
         z = z.reshape(n, 2, -1)
         value, accuracy = contrastive.ntxent_accuracy(z[:, 0], z[:, 1], temperature)
@@ -66,4 +70,3 @@ def simclr(
         return net.apply({"params": params, **state}, prepare(batch), method="encode")
 
     return Method(init, views, loss, after, embed)
-

@@ -227,7 +227,9 @@ class _Run:
         if self.workdir is not None:
             path = self.workdir / f"non_finite_step_{step}.npz"
             batch = jax.tree_util.tree_flatten_with_path(self.stream.batch(step))[0]
-            np.savez(path, **{jax.tree_util.keystr(p, simple=True): np.asarray(x) for p, x in batch})
+            np.savez(
+                path, **{jax.tree_util.keystr(p, simple=True): np.asarray(x) for p, x in batch}
+            )
             message += f"; its batch is saved in {path}"
         raise NonFiniteError(message)
 

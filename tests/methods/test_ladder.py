@@ -1,8 +1,6 @@
 """The ladder of the design, for every method: one suite, no copies."""
 
-import sys
-from pathlib import Path
-
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +11,6 @@ from jssl import methods
 from jssl.method import Features, Vars
 from jssl.train import shard
 from jssl.train import step as train_step
-
-sys.path.insert(0, str(Path(__file__).parent))
-import cases
 
 SGD = optax.sgd(0.05)
 every_cell = pytest.mark.parametrize(("name", "encoder"), cases.CELLS, ids=cases.IDS)

@@ -3,18 +3,14 @@
 import json
 import os
 import signal
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from jssl.train import checkpoint, loop
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
 
 TX = optax.sgd(0.01, momentum=0.9)
 

@@ -1,0 +1,217 @@
+"""The command line as a user meets it: runs, kills, resumes, refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = [
+    "--config.data.limit=96",
+    "--config.train.batch_size=16",
+    "--config.encoder.width=8",
+    "--config.train.log_every=2",
+    "--config.eval.limit=200",
+    "--config.eval.k=5",
+]
+ENVIRONMENT = os.environ | {"XLA_FLAGS": "", "PYTHONWARNINGS": "default"}
+
+
+def jssl(*arguments, code=0, env=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "jssl", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | (env or {}),
+        timeout=600,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def pretrain(workdir, *more, config="simclr", **options):
+    return jssl("pretrain", "--config", config, "--workdir", workdir, *SMALL, *more, **options)
+
+
+def inspect(workdir):
+    return json.loads(jssl("inspect", "--workdir", workdir, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of 12 steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    done = pretrain(workdir, "--config.train.epochs=2", "--config.checkpoint.every_steps=4")
+    assert "Epoch 2/2  loss" in done.stdout
+    assert "proxy accuracy" in done.stdout
+    return workdir
+
+
+def test_inspect(trained):
+    found = inspect(trained)
+    assert found["step"] == 12
+    assert found["parameters"] > 1000
+    assert len(found["sha256"]) == 64
+    table = jssl("inspect", "--workdir", trained).stdout
+    assert "encoder/" in table
+    assert "sha256" in table
+
+
+def test_the_same_command_again_does_nothing(trained):
+    before = inspect(trained)
+    pretrain(trained, "--config.train.epochs=2", "--config.checkpoint.every_steps=4")
+    assert inspect(trained) == before
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_ends_in_the_same_bits(trained, tmp_path):
+    """kill -9 at several moments, the last of them while checkpoints are being written."""
+    workdir = tmp_path / "killed"
+    command = [sys.executable, "-m", "jssl", "pretrain", "--config", "simclr"]
+    command += ["--workdir", str(workdir), *SMALL, "--config.train.epochs=2"]
+    command += ["--config.checkpoint.every_steps=4"]
+    rng = np.random.default_rng(0)
+    killed = 0
+    for step in (1, 4, 8, 9):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        )
+        metrics, deadline = workdir / "metrics.jsonl", time.time() + 300
+        while process.poll() is None and time.time() < deadline:
+            if metrics.exists() and f'"step": {step + step % 2},' in metrics.read_text():
+                break
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2  # the others had finished before the signal came
+    pretrain(workdir, "--config.train.epochs=2", "--config.checkpoint.every_steps=4")
+    assert inspect(workdir) == inspect(trained)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(trained, tmp_path):
+    workdir = tmp_path / "stopped"
+    more = ["--config.train.epochs=2", "--config.checkpoint.every_steps=4"]
+    command = [sys.executable, "-m", "jssl", "pretrain", "--config", "simclr"]
+    command += ["--workdir", str(workdir), *SMALL, *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=300)
+    if process.returncode:  # else it had finished before the signal came
+        assert process.returncode == 130
+        assert "the same command goes on from there" in out
+    pretrain(workdir, *more)
+    assert inspect(workdir) == inspect(trained)
+
+
+def test_evaluate_embed_report(trained, tmp_path):
+    rows = json.loads(jssl("evaluate", "--workdir", trained, "--json").stdout)
+    assert rows == json.loads((trained / "table.json").read_text())
+    assert list(rows) == ["raw_pixels", "random_encoder", "pretrained"]
+    for row in rows.values():
+        assert row.keys() == {"knn", "linear", "linear_10_per_class"}
+        assert all(0.1 < value < 1 for value in row.values() if value is not None)
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(5):
+        pixels = np.random.default_rng(i).integers(0, 255, (40 + i, 50, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(photos / f"photo {i}.png")
+    arguments = ("embed", "--workdir", trained, "--input", photos, "--output")
+    jssl(*arguments, tmp_path / "e.npz")
+    embedded = np.load(tmp_path / "e.npz")
+    assert embedded["embedding"].shape == (5, 64)
+    assert embedded["name"].tolist() == [f"photo {i}.png" for i in range(5)]
+    jssl(*arguments, tmp_path / "e.parquet")
+    from pyarrow import parquet
+
+    table = parquet.read_table(tmp_path / "e.parquet")
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), embedded["embedding"])
+    assert table["name"].to_pylist() == embedded["name"].tolist()
+
+    said = jssl("report", "--workdir", trained).stdout
+    page = (trained / "report.html").read_text()
+    assert str(trained / "report.html") in said
+    assert "simclr" in page
+
+
+def test_another_config_in_the_same_folder_is_refused(trained):
+    done = pretrain(trained, "--config.optimizer.lr=7", code=2)
+    assert "holds a run with" in done.stderr
+    assert "choose another --workdir" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(trained, tmp_path):
+    import shutil
+
+    workdir = tmp_path / "damaged"
+    shutil.copytree(trained, workdir)
+    files = [f for f in (workdir / "checkpoints" / "12").rglob("*") if f.is_file()]
+    largest = max(files, key=lambda f: f.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    more = ("--config.train.epochs=2", "--config.checkpoint.every_steps=4")
+    done = pretrain(workdir, *more)
+    assert "checkpoint 12 is damaged" in done.stderr
+    assert "Going on from the checkpoint of step 8" in done.stdout
+    assert inspect(workdir) == inspect(trained)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--confg.x=1"], "--confg.x=1"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.tran.epochs=1"], "train."),
+        (["pretrain", "--config", "simclr:data=flder:x", "--workdir", "W"], "flder:x"),
+        (["pretrain", "--config", "simclr:data=folder:/none", "--workdir", "W"], "/none"),
+        (["pretrain", "--config", "simclr:data=arrays:/none.npz", "--workdir", "W"], "/none.npz"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.train.batch_size=99999"],
+         "99999"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.mesh.fsdp=3"], "mesh.fsdp"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.method.temperature=-1"],
+         "temperature must be > 0, got -1"),
+        (["evaluate", "--workdir", "/none"], "/none holds no run"),
+        (["inspect", "--workdir", "/none"], "/none holds no run"),
+        (["report", "--workdir", "/none"], "/none holds no run"),
+        (["embed", "--workdir", "/none", "--input", "x", "--output", "y.txt"], "y.txt"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line_and_exit_2(arguments, message, tmp_path, capsys, monkeypatch):
+    from jssl.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.startswith("jssl: ")
+    assert len(error.splitlines()) == 1
+
+
+def test_help_and_list_answer_at_once():
+    for arguments in (["--help"], ["list"], ["list", "--json"]):
+        began = time.perf_counter()
+        jssl(*arguments)
+        assert time.perf_counter() - began < 2
+    for verb in ("quickstart", "pretrain", "evaluate", "embed", "report", "inspect", "list"):
+        assert "--" in jssl(verb, "--help").stdout
+    found = json.loads(jssl("list", "--json").stdout)
+    assert {"simclr", "byol", "mae"} <= found["methods"].keys()
+    assert "resnet18" in found["encoders"]
+
+
+def test_a_second_process_reuses_the_compiled_programs(tmp_path):
+    env = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    more = ["--config.train.steps=1", "--config.eval.every_epochs=0"]
+    pretrain(tmp_path / "a", *more, env=env)
+    compiled = {f.name for f in (tmp_path / "cache").iterdir() if f.name.endswith("-cache")}
+    assert compiled
+    pretrain(tmp_path / "b", *more, env=env)
+    assert {f.name for f in (tmp_path / "cache").iterdir() if f.name.endswith("-cache")} == compiled
