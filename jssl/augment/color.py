@@ -13,9 +13,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from jssl.augment.image import choose, draws, integers
+from jssl.augment.image import Source, choose, draws, integers
 
 # ITU-R 601-2 luma in the four digits that torchvision uses; they sum to 0.9999.
 LUMA = (0.2989, 0.587, 0.114)
@@ -74,7 +74,7 @@ def adjust_hue(x: Float[Array, "n h w c"], factor: Float[Array, " n"]) -> Float[
 
 
 def color_jitter(
-    key: Key[Array, ""],
+    key: Source,
     x: Float[Array, "n h w c"],
     brightness: float = 0.8,
     contrast: float = 0.8,
@@ -126,9 +126,7 @@ def color_jitter(
     return choose(u[0], p, _join(x, planes), x)
 
 
-def grayscale(
-    key: Key[Array, ""], x: Float[Array, "n h w c"], p: float = 0.2
-) -> Float[Array, "n h w c"]:
+def grayscale(key: Source, x: Float[Array, "n h w c"], p: float = 0.2) -> Float[Array, "n h w c"]:
     """Replaces each RGB image by its luma, repeated three times, with probability `p`."""
     if p == 0 or not _is_rgb(x, "grayscale"):
         return x
@@ -137,7 +135,7 @@ def grayscale(
 
 
 def solarize(
-    key: Key[Array, ""], x: Float[Array, "n h w c"], threshold: float = 0.5, p: float = 0.2
+    key: Source, x: Float[Array, "n h w c"], threshold: float = 0.5, p: float = 0.2
 ) -> Float[Array, "n h w c"]:
     """Inverts the values that are >= `threshold`, with probability `p` for each image.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
@@ -87,20 +88,22 @@ def image_view(
     """
 
     def augment(key, x):
+        # One generator for the whole view: what each step needs of it, in the order of the steps.
+        rows = np.cumsum([22, 1, 6, 1, 2, 1]).tolist()
+        u = jnp.split(image.draws(key, rows[-1], x.shape[0]), rows[:-1])
         colored = x.shape[-1] in (1, 3)
-        keys = jax.random.split(key, 6)
         x = x if dtype is None else x.astype(dtype)
-        x = image.random_resized_crop(keys[0], x, size, scale, ratio, antialias)
-        x = image.random_flip(keys[1], x, flip)
+        x = image.random_resized_crop(u[0], x, size, scale, ratio, antialias)
+        x = image.random_flip(u[1], x, flip)
         shades = (saturation, hue) if colored else (0.0, 0.0)
         if jitter_p > 0 and max(brightness, contrast, *shades) > 0:
-            x = color.color_jitter(keys[2], x, brightness, contrast, *shades, p=jitter_p)
+            x = color.color_jitter(u[2], x, brightness, contrast, *shades, p=jitter_p)
         if grayscale_p > 0 and colored:
-            x = color.grayscale(keys[3], x, grayscale_p)
+            x = color.grayscale(u[3], x, grayscale_p)
         if blur_p > 0:
-            x = image.gaussian_blur(keys[4], x, blur_sigma, blur_size, blur_p)
+            x = image.gaussian_blur(u[4], x, blur_sigma, blur_size, blur_p)
         if solarize_p > 0:
-            x = color.solarize(keys[5], x, p=solarize_p)
+            x = color.solarize(u[5], x, p=solarize_p)
         return image.normalize(x, mean, std)
 
     return augment

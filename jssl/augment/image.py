@@ -2,7 +2,8 @@
 
 Images are [n h w c] floats, values in [0, 1] where it matters, any number of channels. What comes
 in as bfloat16 leaves as bfloat16; weights, sums and statistics are kept in float32 at least.
-Resampling is two small matrix products, one an axis, so that it needs no gather.
+Resampling is two small matrix products, one an axis, so that it needs no gather. Every `key` may be
+a PRNG key or, as `draws` says, random numbers drawn before.
 """
 
 import math
@@ -15,6 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 Size = int | tuple[int, int]
+# Where an augmentation takes its random numbers from: a key, or uniform numbers drawn before.
+Source = Key[Array, ""] | Float[Array, "rows n"]
 
 
 def as_float(image: Shaped[Array, "n h w c"], dtype: DTypeLike = jnp.float32) -> Array:
@@ -85,7 +88,7 @@ def crop_resize(
 
 
 def random_crop_boxes(
-    key: Key[Array, ""],
+    key: Source,
     n: int,
     h: int,
     w: int,
@@ -130,7 +133,7 @@ def random_crop_boxes(
 
 
 def random_resized_crop(
-    key: Key[Array, ""],
+    key: Source,
     x: Float[Array, "n h w c"],
     size: Size,
     scale: tuple[float, float] = (0.08, 1.0),
@@ -170,7 +173,7 @@ def center_crop(x: Float[Array, "n h w c"], size: Size) -> Float[Array, "n p q c
 
 
 def pad_and_crop(
-    key: Key[Array, ""], x: Float[Array, "n h w c"], padding: int = 4, size: Size | None = None
+    key: Source, x: Float[Array, "n h w c"], padding: int = 4, size: Size | None = None
 ) -> Float[Array, "n p q c"]:
     """Pads with zeros and cuts a window out at a uniform place: the crop of the CIFAR recipes.
 
@@ -201,9 +204,7 @@ def pad_and_crop(
     return _separable(x, rows, columns)
 
 
-def random_flip(
-    key: Key[Array, ""], x: Float[Array, "n h w c"], p: float = 0.5
-) -> Float[Array, "n h w c"]:
+def random_flip(key: Source, x: Float[Array, "n h w c"], p: float = 0.5) -> Float[Array, "n h w c"]:
     """Mirrors each image left to right with probability `p`."""
     return choose(draws(key, 1, x.shape[0])[0], p, x[:, :, ::-1], x)
 
@@ -235,7 +236,7 @@ def blur(
 
 
 def gaussian_blur(
-    key: Key[Array, ""],
+    key: Source,
     x: Float[Array, "n h w c"],
     sigma: tuple[float, float] = (0.1, 2.0),
     kernel_size: int | None = None,
@@ -260,12 +261,22 @@ def gaussian_blur(
     return choose(u[0], p, blur(x, low + u[1] * (high - low), kernel_size), x)
 
 
-def draws(key: Key[Array, ""], rows: int, n: int) -> Float[Array, "rows n"]:
-    """All the uniform numbers in [0, 1) of an augmentation, `rows` an example, at one blow.
+def draws(key: Source, rows: int, n: int) -> Float[Array, "rows n"]:
+    """All the uniform numbers in [0, 1) of an augmentation at one blow: `rows` an example.
 
-    Generators are long programs: one an augmentation keeps compiling short.
+    A generator is a long program. With one an augmentation, or one for a whole recipe that hands
+    the rows on in place of keys, compiling stays short.
+
+    Args:
+      key: PRNG key; numbers of the right shape [rows n] come back as they are.
+      rows: numbers an example needs.
+      n: number of examples.
     """
-    return jax.random.uniform(key, (rows, n), jnp.float32)
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.random.uniform(key, (rows, n), jnp.float32)
+    if key.shape != (rows, n):
+        raise ValueError(f"draws must be {rows, n} uniform numbers here, got {key.shape}")
+    return key
 
 
 def integers(u: Float[Array, "..."], count: int | Int[Array, "..."]) -> Int[Array, "..."]:

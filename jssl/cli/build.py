@@ -80,9 +80,12 @@ def method(config, total_steps: int) -> Method:
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
     encoder = config.encoder.to_dict()
-    dtype = None if config.precision == "float64" else _dtype(config)
+    dtype = _dtype(config)
+    param_dtype = np.promote_types(dtype, np.float32)  # bfloat16 computes with float32 parameters
     offered = views(config)._asdict() | {
-        "encoder": encoders.build(encoder.pop("name"), dtype=dtype, **encoder),
+        "encoder": encoders.build(
+            encoder.pop("name"), dtype=dtype, param_dtype=param_dtype, **encoder
+        ),
         "total_steps": total_steps,
     }
     asked = inspect.signature(factory).parameters

@@ -69,14 +69,22 @@ def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
             raise ValueError(f"unknown {kind} {name!r}{nearest(name, table)}")
         return signature(builder, skip)
 
+    def encoder(name):
+        found = encoders.options_of(name).items()
+        return {
+            key: None if value is encoders.REQUIRED else value
+            for key, value in found
+            if not key.endswith("dtype")
+        }
+
     view = signature(compose.image_view, {"dtype"}) | {"size": None, "mean": None, "std": None}
     return {
-        "encoder": lambda name: encoders.options(name),
+        "encoder": encoder,
         "method": lambda name: options(
             methods.METHODS,
             name,
             "method",
-            {"encoder", "views", "prepare", "restore", "total_steps"},
+            {"encoder", "view", "views", "prepare", "restore", "total_steps"},
         ),
         "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer", {"lr"}),
         "augment": lambda name: view,
@@ -197,7 +205,7 @@ def _complete(config, section, options):
     for key in list(given):
         if key not in known and key != "name":
             if not restarted:
-                _unknown(f"{section}.{key}", [f"{section}.{name}" for name in known])
+                _unknown(f"{section}.{key}", [f"{section}.{k}" for k in known])
             del given[key]
     full = {k: v for k, v in known.items() if k not in given} | given
     config[section] = ml_collections.ConfigDict(
@@ -215,9 +223,7 @@ def _override(config, key, text):
     if last not in node:
         _unknown(key, _flat(config))
     if isinstance(node[last], ml_collections.ConfigDict):
-        raise ValueError(
-            f"{key} is a section: set one of its keys, such as {key}.{next(iter(node[last]))}"
-        )
+        raise ValueError(f"{key} is a section: set one of its keys, {', '.join(node[last])}")
     value = parse(text, node[last], f"config.{key}")
     try:
         node[last] = value

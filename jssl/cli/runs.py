@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jssl import data
+from jssl import __version__, data
 from jssl.cli import build
 from jssl.method import Method
 from jssl.train import shard
@@ -68,9 +68,9 @@ def begin(workdir: Path, config, facts: dict) -> None:
         "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "versions": {
             name: importlib.metadata.version(name)
-            for name in ("jssl", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+            for name in ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
         }
-        | {"python": sys.version.split()[0]},
+        | {"jssl": __version__, "python": sys.version.split()[0]},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     if jax.process_index() == 0:
@@ -136,10 +136,20 @@ def example(facts: dict) -> dict[str, np.ndarray]:
     return {name: np.zeros([1, *shape], dtype) for name, (shape, dtype) in facts["example"].items()}
 
 
-def describe_example(record: dict) -> dict:
+def image_shape(source) -> tuple[int, ...]:
+    """Height, width and channels of a source's images; an error that names two that differ."""
+    if source.look is None:
+        raise ValueError(f"{source.name}: {source.misfit}")
+    return source.look.shape
+
+
+def describe_example(source) -> dict:
     """Shapes and types of one example of a source, as JSON."""
-    arrays = {name: np.asarray(value) for name, value in record.items()}
-    return {name: [list(x.shape), str(x.dtype)] for name, x in arrays.items()}
+    return {
+        "image": [list(image_shape(source)), str(source.look.dtype)],
+        "label": [[], "int32"],
+        "index": [[], "int32"],
+    }
 
 
 def dimensions(method: Method, facts: dict) -> int:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jssl import data
@@ -24,7 +25,7 @@ def pretrain(arguments) -> int:
     source = runs.open_data(cfg, "train", limit=cfg.data.limit)
     with cfg.unlocked(), cfg.ignore_type():
         if cfg.augment.size is None:
-            cfg.augment.size = _side(source)
+            cfg.augment.size = min(runs.image_shape(source)[:2])
         if cfg.augment.mean is None or cfg.augment.std is None:
             cfg.augment.mean, cfg.augment.std = build.statistics(source)
     mesh = shard.make_mesh(cfg.mesh.fsdp)
@@ -41,7 +42,7 @@ def pretrain(arguments) -> int:
     method = build.method(cfg, steps)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
     facts = {
-        "example": runs.describe_example(source[0]),
+        "example": runs.describe_example(source),
         "examples": len(source),
         "steps": steps,
         "steps_per_epoch": per_epoch,
@@ -73,11 +74,6 @@ def pretrain(arguments) -> int:
     return 0
 
 
-def _side(source) -> int:
-    height, width, _ = np.shape(source[0]["image"])
-    return min(height, width)
-
-
 def _trace(text: str) -> tuple[int, int] | None:
     if not text:
         return None
@@ -92,7 +88,12 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
 
     def monitor(params, state, batch):
         z = method.embed(params, state, jax.tree.map(lambda x: x[:256], batch)).pooled
-        return {"effective_rank": collapse.effective_rank(z), "deviation": collapse.deviation(z)}
+        # Centred: an offset that all examples share is neither rank nor the lack of it.
+        centred = z - jnp.mean(z, axis=0, keepdims=True)
+        return {
+            "effective_rank": collapse.effective_rank(centred),
+            "deviation": collapse.deviation(z),
+        }
 
     def verdict(values):
         rank, deviation = values["effective_rank"], values["deviation"]

@@ -87,14 +87,15 @@ def _pillow(data: bytes, size: int | None) -> np.ndarray:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         elif image.mode in _PLAIN_MODE:
             image = image.convert(_PLAIN_MODE[image.mode])
-        return np.array(image)
+        return np.asarray(image)
 
 
 def _upright(image):
     from PIL import ImageOps
 
     image.load()
-    return ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _deep_png(data: bytes, raw: str) -> np.ndarray:
@@ -106,7 +107,7 @@ def _deep_png(data: bytes, raw: str) -> np.ndarray:
     def unpack(mode: str) -> np.ndarray:
         with pil.open(io.BytesIO(data)) as image:
             image.tile = [image.tile[0]._replace(args=mode)]
-            return np.array(_upright(image))
+            return np.asarray(_upright(image))
 
     if raw == "LA;16B":
         return unpack("RGBA").view(">u2")

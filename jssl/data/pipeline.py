@@ -65,7 +65,8 @@ def _end_with_parent() -> None:
 class Pipeline:
     """Batches read by Grain, each process its own rows, two steps ahead of the training.
 
-    A step that does not follow the last one starts the readers anew at that step.
+    The last batch can be asked for again. Any other step that does not follow it starts the readers
+    anew at that step.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Pipeline:
         self._batch_size, self._sharding, self._workers = batch_size, sharding, workers
         self._count = BadCount(len(source), max_bad)
         self._ahead: Ahead | None = None
-        self._next = 0
+        self._last: tuple[int, dict[str, jax.Array]] | None = None
 
     @property
     def bad(self) -> int:
@@ -94,7 +95,9 @@ class Pipeline:
 
     def batch(self, step: int) -> dict[str, jax.Array]:
         """The global batch at a step."""
-        if self._ahead is None or step != self._next:
+        if self._last is not None and step == self._last[0]:
+            return self._last[1]
+        if self._ahead is None or self._last is None or step != self._last[0] + 1:
             self.close()
             sharding, length = self._sharding, self._batch_size
 
@@ -109,14 +112,14 @@ class Pipeline:
         except BaseException:
             self.close()
             raise
-        self._next = step + 1
         for record in bad:
             self._count.note(record)
         self._count.check()
+        self._last = step, batch
         return batch
 
     def close(self) -> None:
         """Stops the readers."""
         if self._ahead is not None:
             self._ahead.close()
-            self._ahead = None
+        self._ahead = self._last = None

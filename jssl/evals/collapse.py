@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -99,7 +100,7 @@ def collapsed(effective_rank: float, deviation: float, dimensions: int) -> str |
 
 
 def _wide(z: Array) -> Array:
-    return z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    return z.astype(np.promote_types(z.dtype, np.float32))
 
 
 def _unit(z: Array) -> Array:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -71,7 +70,7 @@ def extract_with(
 @partial(jax.jit, static_argnames="sharding")
 def _pooled(embed: Embed, batch: Batch, sharding: NamedSharding | None):
     pooled = embed(batch).pooled
-    pooled = pooled.astype(jnp.promote_types(pooled.dtype, jnp.float32))
+    pooled = pooled.astype(np.promote_types(pooled.dtype, np.float32))
     if sharding is not None:  # replicated, so that every process can read all of it
         pooled = jax.lax.with_sharding_constraint(
             pooled, NamedSharding(sharding.mesh, PartitionSpec())

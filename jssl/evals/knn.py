@@ -95,6 +95,6 @@ def _predict(train_x, train_y, test_x, temperature, *, n, k, num_classes):
 
 
 def _unit(x: Array) -> Array:
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(np.promote_types(x.dtype, np.float32))
     length = jnp.linalg.norm(x, axis=-1, keepdims=True)
     return x / jnp.maximum(length, jnp.finfo(x.dtype).tiny)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -81,7 +82,7 @@ def fit(
     from the optimum in nats, is at most ``tolerance``, or at ``max_iterations``. In float32 or
     wider. Memory is that of some ``c * n * num_classes`` and two ``n * d`` numbers.
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(np.promote_types(x.dtype, np.float32))
     space = _principal(x)
     targets = jax.nn.one_hot(y, num_classes, axis=0, dtype=x.dtype)
 

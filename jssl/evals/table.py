@@ -49,7 +49,7 @@ def evaluate(
 
 
 def raw_pixels(
-    train: Shaped[np.ndarray, "n h w c"], test: Shaped[np.ndarray, "m h w c"]
+    train: Shaped[np.ndarray, "n h w c"], test: Shaped[np.ndarray, "m _ _ _"]
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
     """The baseline that any encoder has to beat: the pixels themselves as features.
 

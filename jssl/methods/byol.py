@@ -8,7 +8,6 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from jssl.losses import regression
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -47,10 +46,10 @@ def byol(
         raise ValueError(f"tau must be in [0, 1], got {tau}")
     if total_steps < 1:
         raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-    projector = MLP((hidden, out), norm="batch")
-    student = JointEmbedding(
-        encoder, projector, MLP((hidden, out), norm="batch") if predict else None
-    )
+    dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
+    projector = MLP((hidden, out), **dtypes)
+    predictor = MLP((hidden, out), **dtypes) if predict else None
+    student = JointEmbedding(encoder, projector, predictor)
     teacher = JointEmbedding(encoder, projector)
 
     def without_predictor(tree):
@@ -59,12 +58,12 @@ def byol(
     def init(key, batch):
         variables = dict(student.init(key, prepare(batch), train=False))
         params = variables.pop("params")
-        # A copy, since the train state is donated and may not hold one buffer twice.
-        copy = jax.tree.map(jnp.copy, {"params": without_predictor(params)})
-        stats = {
-            name: jax.tree.map(jnp.copy, without_predictor(variables[name])) for name in variables
+        teacher_vars = {
+            name: without_predictor(tree) for name, tree in ({"params": params} | variables).items()
         }
-        return Vars(params, {"student": variables, "teacher": copy | stats})
+        # A copy, since the train state is donated and may not hold one buffer twice.
+        teacher_vars = jax.tree.map(jnp.copy, teacher_vars)
+        return Vars(params, {"student": variables, "teacher": teacher_vars})
 
     def run(net, params, stats, x, key):
         # Each view passes alone, so that batch norm sees the views of one distribution at a time.
@@ -91,10 +90,13 @@ def byol(
     def after(params, state, step):
         # Section 3.3: tau rises from its base to 1 along a cosine.
         progress = jnp.asarray(step, jnp.float32) / total_steps
-        keep = 1 - (1 - tau) * (jnp.cos(jnp.pi * progress) + 1) / 2
-        new = optax.incremental_update(
-            without_predictor(params), state["teacher"]["params"], (1 - keep)
-        )
+        rate = (1 - tau) * (jnp.cos(jnp.pi * progress) + 1) / 2
+
+        def towards(old, new):
+            return old + rate.astype(old.dtype) * (new - old)
+
+        online = without_predictor(params)
+        new = jax.tree.map(towards, state["teacher"]["params"], online)
         return {"student": state["student"], "teacher": state["teacher"] | {"params": new}}
 
     def embed(params, state, batch):

@@ -4,6 +4,7 @@ He, Chen, Xie, Li, Dollár & Girshick 2021, arXiv 2111.06377.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 from jssl.augment.masks import random_mask
 from jssl.losses import reconstruction
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.vit import Transformer, patchify, sincos2d, unpatchify
+from jssl.nn.positions import patchify, sincos2d, unpatchify
+from jssl.nn.vit import Transformer
 
 
 class Decoder(nn.Module):
@@ -22,25 +24,28 @@ class Decoder(nn.Module):
     dim: int
     depth: int
     heads: int
-    dtype: jnp.dtype | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, seen, keep, grid, *, train):
         """Visible tokens [n k d] at places ``keep`` [n k] to predicted patches [n t pixels]."""
 
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
         def dense(width, name):
             xavier = nn.initializers.xavier_uniform()
-            return nn.Dense(width, dtype=self.dtype, kernel_init=xavier, name=name)
+            return nn.Dense(width, kernel_init=xavier, name=name, **dtypes)
 
         x = dense(self.dim, "embed")(seen)
         n, t = len(x), grid[0] * grid[1]
-        mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.dim,))
+        init = nn.initializers.normal(0.02)
+        mask_token = self.param("mask_token", init, (self.dim,), self.param_dtype)
         tokens = jnp.broadcast_to(mask_token.astype(x.dtype), (n, t, self.dim))
         tokens = jax.vmap(lambda all, at, visible: all.at[at].set(visible))(tokens, keep, x)
         tokens += sincos2d(*grid, self.dim).astype(x.dtype)[None]
-        tokens = Transformer(self.dim, self.depth, self.heads, dtype=self.dtype, name="blocks")(
-            tokens, train=train
-        )
+        blocks = Transformer(self.depth, self.heads, name="blocks", **dtypes)
+        tokens = blocks(tokens, train=train)
         return dense(self.pixels, "pixels")(tokens)
 
 
@@ -76,7 +81,8 @@ def mae(
     patch = encoder.patch
 
     def decoder(images):
-        return Decoder(patch * patch * images.shape[-1], dim, depth, heads, dtype=encoder.dtype)
+        dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
+        return Decoder(patch * patch * images.shape[-1], dim, depth, heads, **dtypes)
 
     def grid(images):
         return images.shape[1] // patch, images.shape[2] // patch

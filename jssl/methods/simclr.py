@@ -41,7 +41,9 @@ def simclr(
         raise ValueError(f"temperature must be > 0, got {temperature}")
     if layers < 2:
         raise ValueError(f"layers must be at least 2, got {layers}")
-    projector = MLP((hidden,) * (layers - 1) + (out,), norm="batch", final_norm=True)
+    widths = (hidden,) * (layers - 1) + (out,)
+    dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
+    projector = MLP(widths, final_norm="batch", final_offset=False, **dtypes)
     net = JointEmbedding(encoder, projector)
 
     def init(key, batch):

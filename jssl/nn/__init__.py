@@ -1,0 +1,28 @@
+"""Networks: encoders that return `Features`, and the heads that methods put on them."""
+
+from jssl.nn.conv import Conv
+from jssl.nn.encoders import ENCODERS, build, describe
+from jssl.nn.heads import MLP, JointEmbedding, Projected
+from jssl.nn.norm import BatchNorm, LayerNorm
+from jssl.nn.positions import patchify, sincos2d, unpatchify
+from jssl.nn.resnet import ResNet
+from jssl.nn.vit import Block, Transformer, ViT
+
+__all__ = [
+    "ENCODERS",
+    "MLP",
+    "BatchNorm",
+    "Block",
+    "Conv",
+    "JointEmbedding",
+    "LayerNorm",
+    "Projected",
+    "ResNet",
+    "Transformer",
+    "ViT",
+    "build",
+    "describe",
+    "patchify",
+    "sincos2d",
+    "unpatchify",
+]

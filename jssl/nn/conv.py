@@ -3,10 +3,11 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from jssl.nn.dtypes import compute_dtype
 
 CONVS = ("auto", "xla", "matmul")
 
@@ -108,12 +109,13 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
         if self.conv == "xla":
             return conv_xla(x, kernel, self.stride)
         if self.conv == "matmul":
             return conv_matmul(x, kernel, self.stride)
-        return jax.lax.platform_dependent(
+        return lax.platform_dependent(
             x,
             kernel,
             cpu=lambda x, kernel: conv_matmul(x, kernel, self.stride),

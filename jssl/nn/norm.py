@@ -5,13 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-
-def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The same values in float32, or in float64 if they are."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+from jssl.nn.dtypes import at_least_float32, compute_dtype
 
 
 class BatchNorm(nn.Module):
@@ -34,9 +32,9 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"], train: bool = False) -> Float[Array, "*n d"]:
         """Normalise by the batch (``train``) or by the running statistics."""
-        dtype = self.dtype or jnp.promote_types(x.dtype, self.param_dtype)
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
         d = x.shape[-1:]
-        stored = jnp.promote_types(self.param_dtype, jnp.float32)
+        stored = np.promote_types(self.param_dtype, np.float32)
         mean_var = self.variable("batch_stats", "mean", jnp.zeros, d, stored)
         var_var = self.variable("batch_stats", "var", jnp.ones, d, stored)
         x = at_least_float32(x)
@@ -53,11 +51,11 @@ class BatchNorm(nn.Module):
         gain = lax.rsqrt(var + self.epsilon)
         if self.use_scale:
             gain *= self.param("scale", self.scale_init, d, self.param_dtype).astype(x.dtype)
-        y = (x - _row(mean, x)) * _row(gain, x)
+        shift = -mean * gain
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, d, self.param_dtype)
-            y += _row(bias.astype(x.dtype), x)
-        return y.astype(dtype)
+            shift += self.param("bias", nn.initializers.zeros, d, self.param_dtype).astype(x.dtype)
+        # One product and one sum: the backward pass then keeps x and nothing else of its size.
+        return (x * _row(gain, x) + _row(shift, x)).astype(dtype)
 
 
 class LayerNorm(nn.Module):
@@ -72,7 +70,7 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
         """Normalise each vector."""
-        dtype = self.dtype or jnp.promote_types(x.dtype, self.param_dtype)
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
         d = x.shape[-1:]
         x = at_least_float32(x)
         x = x - x.mean(-1, keepdims=True)

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from jssl.method import Features
 from jssl.nn.conv import Conv
-from jssl.nn.norm import BatchNorm, at_least_float32
+from jssl.nn.dtypes import at_least_float32
+from jssl.nn.norm import BatchNorm
 
 STEMS = ("imagenet", "cifar", "2x2")
 

@@ -140,7 +140,9 @@ class _Run:
         def first(batch):
             return train_step.init(self.method, tx, seed, batch)
 
-        batch = self.stream.batch(0)
+        # Only its shapes count; the batch that comes next is the cheapest to ask for.
+        newest = (self.checkpoints.steps() if self.checkpoints else [])[-1:]
+        batch = self.stream.batch(min(newest[0] if newest else 0, self.steps - 1))
         abstract = jax.eval_shape(first, batch)
         self.shardings = shard.state_sharding(self.mesh, abstract)
         abstract = jax.tree.map(

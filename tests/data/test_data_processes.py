@@ -20,6 +20,8 @@ import jax
 rank, port, root, resident = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "True"
 jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=rank)
 from jssl.data import open_source, open_stream
+from jssl.data.device import batch_sharding, local_rows
+reads = local_rows(batch_sharding(), 8).tolist()
 with open_stream(open_source(f"folder:{root}"), 8, seed=3, resident=resident) as stream:
     found = []
     for step in (0, 1, 4):
@@ -27,7 +29,7 @@ with open_stream(open_source(f"folder:{root}"), 8, seed=3, resident=resident) as
         assert index.shape == (8,) and not index.is_fully_addressable
         for shard in index.addressable_shards:
             found.append((step, shard.index[0].start, shard.data.tolist()))
-print(json.dumps(found))
+print(json.dumps([reads, found]))
 """
 
 KILLED = """
@@ -68,11 +70,15 @@ def test_two_processes_partition_the_global_batch(picture_folder, resident):
     ]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert all(process.returncode == 0 for process in processes), outputs
+    results = [json.loads(out) for out, _ in outputs]
+    reads = [rows for rows, _ in results]
+    assert [len(rows) for rows in reads] == [4, 4]
+    assert sorted(reads[0] + reads[1]) == list(range(8))
     total = len(open_source(f"folder:{root}"))
     for step in (0, 1, 4):
         seen = {}
-        for out, _ in outputs:
-            mine = {start: v for s, start, v in json.loads(out) if s == step}
+        for _, found in results:
+            mine = {start: v for s, start, v in found if s == step}
             assert len(mine) == 2  # two devices a process, two rows each
             assert not seen.keys() & mine.keys()
             seen |= mine

@@ -145,6 +145,9 @@ def test_a_worker_that_is_killed_is_an_error_and_a_later_step_goes_on(folder):
     with open_stream(folder, BATCH, seed=0, resident=False, workers=1) as stream:
         first = stream.batch(0)
         before = set(multiprocessing.active_children())
+        same(stream.batch(0), first)  # asked for again, it starts nothing anew
+        assert len(before) == 1
+        assert set(multiprocessing.active_children()) == before
         for worker in before:
             os.kill(worker.pid, signal.SIGINT)  # Ctrl-C reaches the group; workers outlive it
         stream.batch(1)

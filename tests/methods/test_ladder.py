@@ -1,5 +1,7 @@
 """The ladder of the design, for every method: one suite, no copies."""
 
+import functools
+
 import cases
 import jax
 import jax.numpy as jnp
@@ -51,10 +53,23 @@ def test_interface(name, encoder):
     assert features.pooled.dtype == jnp.float32
 
 
+@functools.cache
+def program(name, encoder):
+    """A method with its compiled init and step: compiled once for all the tests below."""
+    method = cases.make(name, encoder)
+    init = jax.jit(lambda key, batch: method.init(key, batch))
+    first = jax.jit(train_step.init, static_argnums=(0, 1, 2))
+    return (
+        method,
+        init,
+        functools.partial(first, method, SGD),
+        jax.jit(train_step.make_step(method, SGD)),
+    )
+
+
 @every_cell
 def test_init_is_a_function_of_the_key_and_of_shapes(name, encoder):
-    method = cases.make(name, encoder)
-    init = jax.jit(method.init)
+    _, init, _, _ = program(name, encoder)
     first = init(jax.random.key(0), cases.batch(seed=1))
     assert isinstance(first, Vars)
     again = init(jax.random.key(0), cases.batch(seed=2))
@@ -76,16 +91,13 @@ def test_one_device_equals_eight(name, encoder, x64):
     """Rung 3: params, state and metrics, float64 and SGD, to 1e-12 relative."""
     method, batch = cases.make(name, encoder, dtype=jnp.float64), cases.batch()
     results = []
-    for devices, fsdp in ((1, 1), (8, 1), (8, 4)):
+    # The batch lies over all 8; parameters are split over 4 of them.
+    for devices, fsdp in ((1, 1), (8, 4)):
         mesh = shard.make_mesh(fsdp, jax.devices()[:devices])
-        init = lambda b: train_step.init(method, SGD, 0, b)  # noqa: E731
-        shardings = shard.state_sharding(mesh, jax.eval_shape(init, batch), min_size=64)
-        train = jax.jit(init, out_shardings=shardings)(batch)
-        train = train._replace(
-            params=jax.tree.map(lambda x: x.astype(jnp.float64), train.params),
-            state=jax.tree.map(lambda x: x.astype(jnp.float64), train.state),
-        )
-        assert jax.tree.leaves(train.params)[0].dtype == jnp.float64
+        first = lambda b: train_step.init(method, SGD, 0, b)  # noqa: E731
+        shardings = shard.state_sharding(mesh, jax.eval_shape(first, batch), min_size=64)
+        train = jax.jit(first, out_shardings=shardings)(batch)
+        assert all(x.dtype == jnp.float64 for x in jax.tree.leaves(train.params))
         step = jax.jit(
             train_step.make_step(method, SGD), out_shardings=(shardings, shard.replicated(mesh))
         )
@@ -94,39 +106,30 @@ def test_one_device_equals_eight(name, encoder, x64):
             train, metrics = step(train, sharded)
         results.append(jax.device_get((train.params, train.state, metrics)))
     assert max_difference(results[1], results[0]) < 1e-12
-    assert max_difference(results[2], results[0]) < 1e-12
 
 
 @every_cell
 def test_one_program_and_no_host_transfer(name, encoder):
     """Rung 5: no retrace after the first step, nothing leaves or enters the device within it."""
-    method = cases.make(name, encoder)
+    _, _, first, step = program(name, encoder)
     batches = [jax.device_put(cases.batch(seed=i)) for i in range(3)]
-    train = jax.jit(lambda b: train_step.init(method, SGD, 0, b))(batches[0])
-    traces = []
-
-    def step(train, batch):
-        traces.append(None)
-        return train_step.make_step(method, SGD)(train, batch)
-
-    step = jax.jit(step, donate_argnums=0)
-    train, _ = step(train, batches[0])
+    train, _ = step(first(0, batches[0]), batches[0])
+    programs = step._cache_size()
     with jax.transfer_guard("disallow"):
         for batch in batches[1:]:
             train, metrics = step(train, batch)
-    assert len(traces) == 1
+    assert step._cache_size() == programs == 1
     assert int(train.step) == 3
     assert np.isfinite(metrics["loss"])
 
 
 @every_cell
 def test_same_seed_same_bits(name, encoder):
-    method, batch = cases.make(name, encoder), cases.batch()
-    step = jax.jit(train_step.make_step(method, SGD))
+    _, _, first, step = program(name, encoder)
+    batch = cases.batch()
 
     def run(seed):
-        train = train_step.init(method, SGD, seed, batch)
-        return jax.device_get(step(train, batch)[0])
+        return jax.device_get(step(first(seed, batch), batch)[0])
 
     assert max_difference(run(3), run(3)) == 0
     assert max_difference(run(3).params, run(4).params) > 0
@@ -134,45 +137,54 @@ def test_same_seed_same_bits(name, encoder):
 
 @every_cell
 def test_embed_does_not_depend_on_the_rest_of_the_batch(name, encoder):
-    method, batch = cases.make(name, encoder), cases.batch()
-    params, state = method.init(jax.random.key(0), batch)
-    whole = method.embed(params, state, batch).pooled
-    part = method.embed(params, state, jax.tree.map(lambda x: x[:3], batch)).pooled
-    np.testing.assert_allclose(part, whole[:3], rtol=1e-4, atol=1e-5)
+    method, init, _, _ = program(name, encoder)
+    batch = cases.batch()
+    params, state = init(jax.random.key(0), batch)
+    embed = jax.jit(lambda batch: method.embed(params, state, batch).pooled)
+    part = embed(jax.tree.map(lambda x: x[:3], batch))
+    np.testing.assert_allclose(part, embed(batch)[:3], rtol=1e-4, atol=1e-5)
 
 
 @every_cell
 def test_bfloat16_computes_with_float32_parameters(name, encoder):
-    method, batch = cases.make(name, encoder, dtype=jnp.bfloat16), cases.batch()
-    train = train_step.init(method, SGD, 0, batch)
-    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(train.params))
-    train, metrics = jax.jit(train_step.make_step(method, SGD))(train, batch)
+    _, _, first, step = program(name, encoder)
+    batch = cases.batch()
+    _, expected = step(first(0, batch), batch)
+    narrow = cases.make(name, encoder, dtype=jnp.bfloat16)
+    # The gradient of jax's own attention mixes dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+        train = jax.jit(lambda b: train_step.init(narrow, SGD, 0, b))(batch)
+        assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(train.params))
+        train, metrics = jax.jit(train_step.make_step(narrow, SGD))(train, batch)
     assert metrics["loss"].dtype == jnp.float32
-    assert np.isfinite(metrics["loss"])
-    wide = cases.make(name, encoder)
-    _, expected = jax.jit(train_step.make_step(wide, SGD))(
-        train_step.init(wide, SGD, 0, batch), batch
-    )
-    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.1)
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.05)
 
 
-@pytest.mark.parametrize(("name", "encoder"), [c for c in cases.CELLS if c[0] != "mae"])
-def test_accumulation_is_the_mean_over_parts(name, encoder):
+@pytest.mark.parametrize("name", ["simclr", "byol"])
+def test_accumulation_is_the_mean_over_parts(name):
     """Against two hand-made half batches with the state carried from one to the other."""
-    method, batch = cases.make(name, encoder), cases.batch()
-    train = train_step.init(method, SGD, 0, batch)
+    method, _, first, _ = program(name, cases.resnet)
+    batch = cases.batch()
+    train = first(0, batch)
     got, metrics = jax.jit(train_step.make_step(method, SGD, accumulate=2))(train, batch)
     keys = jax.random.split(jax.random.fold_in(train.key, 0), 2)
-    state, grads, losses = train.state, [], []
-    for i in range(2):
-        half = jax.tree.map(lambda x, i=i: x[i::2], batch)
-        k_views, k_loss = jax.random.split(keys[i])
+
+    @jax.jit
+    def one(state, half, key):
+        k_views, k_loss = jax.random.split(key)
         views = method.views(k_views, half)
         (loss, out), grad = jax.value_and_grad(method.loss, has_aux=True)(
             train.params, state, views, k_loss, train.step
         )
-        state, grads, losses = out.state, [*grads, grad], [*losses, loss]
+        return out.state, grad, loss
+
+    state, grads, losses = train.state, [], []
+    for i in range(2):
+        half = jax.tree.map(lambda x, i=i: x[i::2], batch)
+        state, grad, loss = one(state, half, keys[i])
+        grads, losses = [*grads, grad], [*losses, loss]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *grads)
     expected = jax.tree.map(lambda p, g: p - 0.05 * g, train.params, mean)
     assert max_difference(got.params, expected) < 1e-4
+    assert max_difference(got.state, method.after(expected, state, train.step)) < 1e-4
     np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)

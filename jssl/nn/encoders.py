@@ -1,0 +1,79 @@
+"""Encoders by name: what a config's ``encoder.name`` and its options build."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jssl.nn.resnet import ResNet
+from jssl.nn.vit import ViT
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet": ResNet,
+    "resnet18": partial(ResNet, blocks=(2, 2, 2, 2)),
+    "resnet34": partial(ResNet, blocks=(3, 4, 6, 3)),
+    "resnet50": partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": partial(ResNet, blocks=(3, 4, 23, 3), bottleneck=True),
+    "vit": ViT,
+    "vit_ti16": partial(ViT, dim=192, depth=12, heads=3, patch=16),
+    "vit_s16": partial(ViT, dim=384, depth=12, heads=6, patch=16),
+    "vit_b16": partial(ViT, dim=768, depth=12, heads=12, patch=16),
+    "vit_l16": partial(ViT, dim=1024, depth=24, heads=16, patch=16),
+    "vit_h14": partial(ViT, dim=1280, depth=32, heads=16, patch=14),
+}
+
+REQUIRED = "required"
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """The encoder called ``name``, with ``options`` over its defaults (`describe`).
+
+    An unknown name or option, or a required one left out, raises ValueError.
+    """
+    defaults = options_of(name)
+    for option in options:
+        if option not in defaults:
+            raise ValueError(
+                f"unknown option {option!r} of encoder {name!r}{_nearest(option, defaults)}; "
+                f"it takes {', '.join(defaults)}"
+            )
+    missing = [o for o, value in defaults.items() if value is REQUIRED and o not in options]
+    if missing:
+        raise ValueError(f"encoder {name!r} needs {', '.join(missing)}, got {options}")
+    return ENCODERS[name](**options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of one encoder with their defaults, `REQUIRED` where there is none."""
+    if name not in ENCODERS:
+        raise ValueError(
+            f"unknown encoder {name!r}{_nearest(name, ENCODERS)}; choose from {', '.join(ENCODERS)}"
+        )
+    builder = ENCODERS[name]
+    module, preset = builder, {}
+    if isinstance(builder, partial):
+        module, preset = builder.func, builder.keywords
+    defaults = {
+        field.name: REQUIRED if field.default is dataclasses.MISSING else field.default
+        for field in dataclasses.fields(module)
+        if field.name not in ("parent", "name")
+    }
+    return defaults | preset
+
+
+def describe() -> dict[str, dict[str, Any]]:
+    """Every encoder's name with its options and defaults, dtypes by name, fit for JSON."""
+
+    def plain(value: Any) -> Any:
+        return jnp.dtype(value).name if callable(value) else value
+
+    return {name: {o: plain(v) for o, v in options_of(name).items()} for name in ENCODERS}
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

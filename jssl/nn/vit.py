@@ -1,0 +1,215 @@
+"""Vision transformers (Dosovitskiy et al. 2021, arXiv 2010.11929) and their blocks."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jssl.method import Features
+from jssl.nn.dtypes import at_least_float32, compute_dtype
+from jssl.nn.norm import LayerNorm
+from jssl.nn.positions import grid_of, patchify, resize_grid, sincos2d
+
+POOLS = ("cls", "mean")
+POSITIONS = ("sincos2d", "learned")
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention, then a perceptron with GELU, both residual.
+
+    Weights are Xavier uniform, with query, key and value as one matrix, and biases zero, as in
+    MAE's released code. GELU is the exact one. With a ``drop_path`` rate each example skips each
+    of the two branches by that chance (stochastic depth, Huang et al. 2016, arXiv 1603.09382),
+    for which ``apply`` wants an rng called "dropout".
+    """
+
+    heads: int
+    mlp_ratio: float = 4.0
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "n t d"],
+        train: bool = False,
+        drop_path: float | Float[Array, ""] | None = None,
+    ) -> Float[Array, "n t d"]:
+        """Apply the block; ``drop_path`` is the rate in [0, 1), None for none."""
+        n, t, d = x.shape
+        if d % self.heads:
+            raise ValueError(f"dim must be a multiple of heads, got dim {d} and {self.heads} heads")
+        if not train:
+            drop_path = None
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
+        dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
+        y = LayerNorm(name="norm1", **dtypes)(x)
+        qkv = _dense(3 * d, name="qkv", **dtypes)(y).reshape(n, t, 3, self.heads, d // self.heads)
+        y = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        y = _dense(d, name="out", **dtypes)(y.reshape(n, t, d))
+        x = x.astype(dtype) + self._drop(y, drop_path)
+        y = LayerNorm(name="norm2", **dtypes)(x)
+        y = _dense(int(d * self.mlp_ratio), name="fc1", **dtypes)(y)
+        y = _dense(d, name="fc2", **dtypes)(nn.gelu(y, approximate=False))
+        return x + self._drop(y, drop_path)
+
+    def _drop(self, y: Array, rate: Any) -> Array:
+        if rate is None:
+            return y
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, (y.shape[0], 1, 1))
+        return jnp.where(kept, y / jnp.asarray(1 - rate, y.dtype), jnp.zeros((), y.dtype))
+
+
+def attention(
+    q: Float[Array, "n t h d"], k: Float[Array, "n s h d"], v: Float[Array, "n s h d"]
+) -> Float[Array, "n t h d"]:
+    """Scaled dot-product attention, softmax in float32, or in float64 for float64."""
+    if q.dtype == jnp.float64:  # for which jax's own rounds the softmax to float32
+        scores = jnp.einsum("nthd,nshd->nhts", q, k) / q.shape[-1] ** 0.5
+        return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), v)
+    with jax.numpy_dtype_promotion("standard"):  # it mixes dtypes on purpose
+        return jax.nn.dot_product_attention(q, k, v)
+
+
+def _dense(features: int, **fields: Any) -> nn.Dense:
+    return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), **fields)
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a last layer norm: [n t d] -> [n t d]. Encoder and decoder alike.
+
+    drop_path: rate of the last block; it grows linearly from 0 at the first.
+    scan: one traced block, run by ``nn.scan``: compiles in constant time. Its parameters stand
+      under ``blocks`` with a leading depth axis, instead of ``blocks_0``, ``blocks_1``, ...
+      Stacked parameters give the same outputs. No partitioning metadata is attached to the axis.
+    remat: recompute each block in the backward pass instead of keeping its inside.
+    """
+
+    depth: int
+    heads: int
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n t d"], train: bool = False) -> Float[Array, "n t d"]:
+        """Apply all blocks and the norm."""
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must be in [0, 1), got {self.drop_path}")
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
+        dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
+        x = x.astype(dtype)
+        rates = None
+        if train and self.drop_path:
+            rates = jnp.linspace(0.0, self.drop_path, self.depth, dtype=jnp.float32)
+        block = Block
+        if self.remat:
+            # Inside a scan nothing can be merged with the recomputation anyway.
+            block = nn.remat(Block, prevent_cse=not self.scan, static_argnums=(2,))
+        if self.scan:
+            layer = block(self.heads, self.mlp_ratio, name="blocks", **dtypes)
+            x, _ = nn.scan(
+                lambda layer, x, rate: (layer(x, train, rate), None),
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                length=self.depth,
+            )(layer, x, rates)
+        else:
+            for i in range(self.depth):
+                layer = block(self.heads, self.mlp_ratio, name=f"blocks_{i}", **dtypes)
+                x = layer(x, train, None if rates is None else rates[i])
+        return LayerNorm(name="norm", **dtypes)(x)
+
+
+class ViT(nn.Module):
+    """Vision transformer encoder: [n h w c] normalised images, any channels -> `Features`.
+
+    ``tokens`` is [n t d], the patches after the last norm, without the class token; ``pooled`` is
+    the class token (``pool="cls"``) or the mean of the tokens ("mean").
+
+    patch: side of a patch; an image that it does not divide raises ValueError.
+    positions: "sincos2d", fixed and made for the grid at hand (`sincos2d`), or "learned", a table
+      [h w d] of the grid seen at ``init``, interpolated for any other. The class token has none.
+    drop_path, scan, remat: see `Transformer`.
+    dtype: of the computation; None promotes input and parameters. Norms and softmax run in at
+      least float32.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    patch: int = 16
+    mlp_ratio: float = 4.0
+    pool: str = "cls"
+    cls_token: bool = True
+    positions: str = "sincos2d"
+    drop_path: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from."""
+        for name, value, choices in (
+            ("pool", self.pool, POOLS),
+            ("positions", self.positions, POSITIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        if self.pool == "cls" and not self.cls_token:
+            raise ValueError('pool="cls" needs cls_token=True, got False; or choose pool="mean"')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "n h w c"],
+        train: bool = False,
+        keep: Int[Array, "n k"] | None = None,
+    ) -> Features:
+        """Encode; ``keep`` [n k] are the indices of the patches to see, the rest cost nothing.
+
+        Then ``tokens`` is [n k d], in the order of ``keep``. An index outside the grid gives NaN.
+        """
+        grid = grid_of(x.shape[1:3], self.patch)
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
+        dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
+        x = _dense(self.dim, name="embed", **dtypes)(patchify(x, self.patch))
+        x = x + self._positions(*grid).astype(x.dtype)[None]
+        if keep is not None:
+            x = jnp.take_along_axis(x, keep[:, :, None], axis=1)
+        if self.cls_token:
+            init = nn.initializers.normal(0.02)
+            cls = self.param("cls", init, (1, 1, self.dim), self.param_dtype).astype(x.dtype)
+            x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], 1, self.dim)), x], axis=1)
+        x = Transformer(
+            self.depth,
+            self.heads,
+            self.mlp_ratio,
+            self.drop_path,
+            self.scan,
+            self.remat,
+            name="transformer",
+            **dtypes,
+        )(x, train)
+        x = at_least_float32(x)
+        tokens = x[:, 1:] if self.cls_token else x
+        return Features(x[:, 0] if self.pool == "cls" else tokens.mean(1), tokens)
+
+    def _positions(self, h: int, w: int) -> Array:
+        if self.positions == "sincos2d":
+            return sincos2d(h, w, self.dim)
+        # The stored table keeps the grid of `init`, whatever the grid at hand.
+        if self.has_variable("params", "positions"):
+            h0, w0 = self.get_variable("params", "positions").shape[:2]
+        else:
+            h0, w0 = h, w
+        init = nn.initializers.normal(0.02)
+        table = self.param("positions", init, (h0, w0, self.dim), self.param_dtype)
+        return resize_grid(table, h, w).reshape(h * w, self.dim)

@@ -1,0 +1,377 @@
+import base64
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jssl.report import curves, folder, maps, page, pictures
+
+RNG = np.random.default_rng(0)
+VOID = {"meta", "img", "line", "polyline", "circle", "path", "br"}
+SECTIONS = {
+    "Results": "table.json",
+    "Training": "metrics.jsonl",
+    "What the encoder is shown": "pictures.npz",
+    "What it fills in": "pictures.npz",
+    "Map of the embedding": "embedding.npz",
+    "Nearest neighbours": "embedding.npz",
+    "Configuration": "config.json",
+    "Repeat this run": "command.json",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_umap(monkeypatch):
+    """UMAP takes half a minute to compile itself; one slow test below has it."""
+    monkeypatch.setitem(sys.modules, "umap", None)
+
+
+def images(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def measurements():
+    for step in range(1, 101):
+        line = {"step": step, "epoch": step / 10, "time": 1e9 + 3 * step, "loss": 9 / step}
+        line |= {"proxy_accuracy": step / 200, "learning_rate": 0.1, "positive_similarity": 0.5}
+        yield line
+        if step % 20 == 0:
+            yield {
+                "step": step,
+                "epoch": step / 10,
+                "knn": 0.5 + step / 400,
+                "effective_rank": 7.5,
+                "deviation": 0.2,
+            }
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A whole run folder, in which everything named could break a page."""
+    config = {
+        "seed": 7,
+        "method": {"name": "simclr", "note": "<script>alert('config')</script>"},
+        "encoder": {"name": "resnet18"},
+        "data": {"source": "folder:/a & b"},
+    }
+    command = {
+        "command": 'jssl pretrain --config "simclr" && echo <b>',
+        "versions": {"jax": "0.10.2"},
+        "device": "2 x cpu",
+        "started": "2026-01-02",
+    }
+    table = {
+        "raw_pixels": {"knn": 0.80, "linear": 0.91, "linear_10_per_class": 0.5},
+        "random_encoder": {"knn": 0.70, "linear": 0.80, "linear_10_per_class": None},
+        "pretrained": {
+            "knn": 0.875,
+            "linear": 0.90,
+            "linear_10_per_class": 0.6,
+            "linear_10_per_class_interval": [0.58, 0.62],
+        },
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "command.json").write_text(json.dumps(command))
+    (tmp_path / "table.json").write_text(json.dumps({"rows": table}))
+    lines = "".join(json.dumps(line) + "\n" for line in measurements())
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    np.savez(
+        tmp_path / "pictures.npz",
+        originals=images(4, 12, 12, 3),
+        views=images(4, 2, 12, 12, 3),
+        reconstruct_names=np.array(["original", "masked <i>"]),
+        **{
+            "reconstruct_original": images(4, 12, 12, 3),
+            "reconstruct_masked <i>": images(4, 12, 12, 3),
+        },
+    )
+    labels = np.arange(60) % 3
+    np.savez(
+        tmp_path / "embedding.npz",
+        test_x=(3 * np.eye(16)[labels] + RNG.standard_normal((60, 16))).astype(np.float32),
+        test_y=labels,
+        thumbnails=images(60, 8, 8, 1),
+        class_names=np.array(["cat", "dog", "<img src=x>"]),
+    )
+    return tmp_path
+
+
+class Outline(HTMLParser):
+    """Sections by title, and proof that every tag is closed in its turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.sections, self.title = [], [], {}, None
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["h2"]:
+            self.title = data
+            self.sections[data] = ""
+        elif "section" in self.open:
+            self.sections[self.title] += data + " "
+
+
+def test_whole_run_has_every_section_and_is_well_formed(workdir):
+    path = page.write(workdir)
+    assert path == workdir / "report.html"
+    assert not list(workdir.glob("*.partial"))
+    outline = Outline(path.read_text(encoding="utf-8"))
+    assert set(outline.sections) == set(SECTIONS)
+    assert "Left out" not in "".join(outline.sections.values())
+    titles = [c.title for c in curves.CURVES if c.key not in ("grad_norm", "examples_per_second")]
+    for title in [*titles, "Positive similarity"]:
+        assert title in outline.sections["Training"]
+    assert "jssl pretrain" in outline.sections["Repeat this run"]
+    assert "0.10.2" in outline.sections["Repeat this run"]
+    assert "resnet18" in outline.sections["Configuration"]
+
+
+def test_page_needs_nothing_but_itself(workdir):
+    text = page.write(workdir).read_text(encoding="utf-8")
+    outline = Outline(text)
+    assert len([1 for tag, _ in outline.tags if tag == "img"]) > 30
+    for tag, attributes in outline.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed")
+        for name in ("src", "href", "xlink:href", "srcset"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert len(text) < 5e6
+
+
+def test_everything_from_outside_is_escaped(workdir):
+    text = page.write(workdir).read_text(encoding="utf-8")
+    for raw in ("<script>", "<img src=x>", "<i>", "echo <b>", "a & b"):
+        assert raw not in text
+    for escaped in ("&lt;script&gt;", "&lt;img src=x&gt;", "masked &lt;i&gt;", "a &amp; b"):
+        assert escaped in text
+
+
+def test_best_of_each_column_stands_out(workdir):
+    text = page.write(workdir).read_text(encoding="utf-8")
+    body = text.split("<tbody>")[1].split("</tbody>")[0]
+    rows = re.findall(r"<tr><th>(.*?)</th>(.*?)</tr>", body)
+    best = {name: re.findall(r'class="best"><span>([\d.]+)', cells) for name, cells in rows}
+    assert best == {"raw pixels": ["91.0"], "random encoder": [], "pretrained": ["87.5", "60.0"]}
+    assert "± 2.0" in body
+    assert '<td class="none">–</td>' in body
+    assert "+17.5 points over a random encoder" in text
+
+
+@pytest.mark.parametrize("file", sorted(set(SECTIONS.values())))
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty", "nonsense"])
+def test_missing_or_damaged_file_leaves_out_its_sections_alone(workdir, file, damage):
+    path = workdir / file
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif file == "metrics.jsonl" and damage == "cut":
+        pytest.skip("a cut last line is the rule, and tested for itself")
+    else:
+        path.write_bytes(
+            {"cut": whole[: len(whole) // 2], "empty": b"", "nonsense": b"[1]"}[damage]
+        )
+    outline = Outline(page.write(workdir).read_text(encoding="utf-8"))
+    for title, needs in SECTIONS.items():
+        left_out = f"Left out, {file}" in outline.sections[title]
+        assert left_out == (needs == file), title
+
+
+def test_empty_folder_still_gives_a_page_and_no_folder_an_error(tmp_path):
+    outline = Outline(page.write(tmp_path).read_text(encoding="utf-8"))
+    assert all("Left out" in text for text in outline.sections.values())
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        page.write(tmp_path / "none")
+
+
+def test_killed_run_keeps_every_whole_line(workdir):
+    path = workdir / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 101, "loss": 0.0')
+    assert len(folder.read(workdir).metrics) == 105
+    assert "Left out" not in page.write(workdir).read_text(encoding="utf-8")
+    path.write_bytes(path.read_bytes() + b"\xff\xfe\n" + b'{"step": 102, "loss": 1.5}\n')
+    assert folder.read(workdir).metrics[-1] == {"step": 102, "loss": 1.5}
+
+
+def test_not_finite_measurements_are_told_and_not_drawn(workdir):
+    with (workdir / "metrics.jsonl").open("a") as file:
+        for step in (101, 102):
+            file.write(json.dumps({"step": step, "epoch": step / 10, "loss": float("nan")}) + "\n")
+        file.write('{"step": 103, "epoch": 10.3, "loss": -Infinity, "knn": null, "odd": "text"}\n')
+    text = page.write(workdir).read_text(encoding="utf-8")
+    assert "Not finite in 3 of 103 lines, first at step 101." in text
+    assert not re.search(r'(points|cx|cy|x|y|d)="[^"]*(nan|inf)', text)
+
+
+def test_run_that_only_ever_diverged_is_drawn_without_a_curve(workdir):
+    line = {"step": 1, "epoch": 0.1, "loss": float("nan"), "knn": 0.4}
+    (workdir / "metrics.jsonl").write_text(json.dumps(line))
+    section = Outline(page.write(workdir).read_text()).sections["Training"]
+    assert "Not finite in 1 of 1 lines" in section
+    assert "kNN accuracy" in section
+
+
+@pytest.mark.parametrize(
+    ("rank", "deviation", "words"),
+    [(7.5, 0.2, "No collapse."), (1.1, 0.2, "Collapsed."), (7.5, 0.001, "Collapsed.")],
+)
+def test_verdict_on_collapse(workdir, rank, deviation, words):
+    line = {"step": 101, "epoch": 10.1, "effective_rank": rank, "deviation": deviation}
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    assert f"<b>{words}</b>" in page.write(workdir).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["constant", "one", "not finite", "unlabelled", "unnamed"])
+def test_strange_embeddings(workdir, kind):
+    with np.load(workdir / "embedding.npz") as file:
+        arrays = dict(file)
+    if kind == "constant":
+        arrays["test_x"] = np.ones_like(arrays["test_x"])
+    elif kind == "one":
+        arrays = {name: value[:1] for name, value in arrays.items()}
+    elif kind == "not finite":
+        arrays["test_x"][5] = np.nan
+    elif kind == "unlabelled":
+        arrays["test_y"][:] = -1
+    else:
+        del arrays["class_names"]
+    np.savez(workdir / "embedding.npz", **arrays)
+    sections = Outline(page.write(workdir).read_text(encoding="utf-8")).sections
+    words = {
+        "constant": "All examples have the same embedding",
+        "one": "fewer than two embeddings are finite",
+        "not finite": "1 embeddings are not finite and left out",
+        "unlabelled": "unlabelled",
+        "unnamed": "class 2",
+    }
+    assert words[kind] in sections["Map of the embedding"]
+    if kind == "unlabelled":
+        assert "share the class" not in sections["Nearest neighbours"]
+
+
+def test_newest_line_of_a_step_counts_and_epochs_are_the_axis_if_all_have_them():
+    lines = [{"step": 1, "epoch": 0.5, "a": 1.0}, {"step": 1, "epoch": 0.5, "a": 2.0}]
+    assert curves.series(lines, "a") == ("epoch", [(0.5, 2.0)], [])
+    assert curves.series([*lines, {"step": 2, "a": 3.0}], "a")[0] == "step"
+    assert curves.series([{"step": 1, "a": True}, {"step": 2, "a": "x"}], "a")[1:] == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0, 0.5, 1.0]),
+        (3.4, 8.9, [2, 4, 6, 8, 10]),
+        (-1.0, 1.0, [-1, -0.5, 0, 0.5, 1]),
+        (0.0, 3e-5, [0, 1e-5, 2e-5, 3e-5]),
+        (990.0, 1010.0, [990, 995, 1000, 1005, 1010]),
+    ],
+)
+def test_ticks_are_round_and_span_the_values(low, high, expected):
+    np.testing.assert_allclose(curves.ticks(low, high), expected)
+
+
+def test_thinning_keeps_ends_count_and_mean():
+    points = [(float(i), float(i % 7)) for i in range(5000)]
+    thin = curves.thinned(points, 400)
+    assert len(thin) == 400
+    assert (thin[0], thin[-1]) == (points[0], points[-1])
+    assert [x for x, _ in thin] == sorted(x for x, _ in thin)
+    assert np.mean([y for _, y in thin]) == pytest.approx(3, abs=0.05)
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0] * 5, [1e-30, 1e30], [-5.0, -5.0], [1.0, 1 + 1e-9]])
+def test_curves_of_any_values_can_be_drawn(values):
+    lines = [{"step": i, "loss": value} for i, value in enumerate(values)]
+    drawn = curves.figure(lines, curves.CURVES[0])
+    assert "<polyline" in drawn
+    assert "nan" not in drawn
+
+
+def decoded(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+def test_pictures_of_any_channel_count_and_size():
+    for channels, shown in ((1, 1), (2, 1), (3, 3), (4, 3), (13, 3)):
+        image = images(9, 7, channels)
+        got = decoded(pictures.data_uri(image)).reshape(9, 7, -1)
+        np.testing.assert_array_equal(got, image[:, :, :shown])
+    large = pictures.data_uri(images(640, 320, 3))
+    assert large.startswith("data:image/jpeg")
+    assert decoded(large).shape == (160, 80, 3)
+    with pytest.raises(ValueError, match="must be uint8"):
+        pictures.data_uri(np.zeros((4, 4, 3), np.float32))
+
+
+def test_neighbours_are_the_nearest_and_framed_by_agreement():
+    angles = np.array([0.0, 0.1, 0.3, 2.0, 2.05])
+    unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.array([0, 0, 1, 1, 1])
+    thumbnails = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+    text = pictures.neighbours(unit, labels, thumbnails, ["a", "b"], 2)
+    found = [
+        (kind, int(decoded(uri).flat[0]))
+        for uri, kind in re.findall(r'<img src="([^"]*)"[^>]*class="(\w*)"', text)
+    ]
+    nearest = {0: [1, 2], 2: [1, 0], 1: [0, 2], 3: [4, 2], 4: [3, 2]}
+    expected = []
+    for query in (0, 2, 1, 3, 4):  # the classes in turn
+        frames = ["same" if labels[i] == labels[query] else "other" for i in nearest[query]]
+        expected += [("query", query), *zip(frames, nearest[query], strict=True)]
+    assert found == expected
+    assert pictures.agreement(unit, labels, 1) == pytest.approx(4 / 5)
+
+
+def test_pca_is_the_plane_of_largest_variance():
+    points = RNG.standard_normal((500, 10)) * [5, 3, *[0.1] * 8] + 7
+    flat, share = maps.pca(points)
+    variances = np.linalg.eigvalsh(np.cov(points.T, bias=True))[::-1]
+    np.testing.assert_allclose(flat.var(axis=0), variances[:2])
+    assert share == pytest.approx(variances[:2].sum() / variances.sum())
+    assert abs(np.corrcoef(flat[:, 0], points[:, 0])[0, 1]) > 0.99
+    assert maps.pca(np.ones((5, 1)))[0].shape == (5, 2)
+
+
+def test_large_embeddings_are_sampled_and_every_point_is_drawn_once():
+    assert len(maps.sample(100_000)) == 2000
+    assert len(set(maps.sample(100_000))) == 2000
+    labels = RNG.integers(0, 30, 300)
+    drawn = maps.scatter(RNG.standard_normal((300, 2)), labels, "map")
+    assert drawn.count("h0") == 300
+    assert "and" not in maps.legend(labels, [])
+    assert "10 more classes" in maps.legend(labels, [])
+
+
+@pytest.mark.slow
+def test_umap_is_drawn_where_it_is_installed(workdir, monkeypatch):
+    monkeypatch.undo()
+    pytest.importorskip("umap")
+    sections = Outline(page.write(workdir).read_text(encoding="utf-8")).sections
+    assert "UMAP" in sections["Map of the embedding"]
+    points = np.concatenate([RNG.standard_normal((40, 8)) + 9 * np.eye(8)[i] for i in range(3)])
+    flat = maps.umap(points)
+    np.testing.assert_array_equal(flat, maps.umap(points))
+    own = [flat[i * 40 : i * 40 + 40] for i in range(3)]
+    widths = [part.std(axis=0).max() for part in own]
+    apart = min(np.linalg.norm(own[i].mean(0) - own[i - 1].mean(0)) for i in range(3))
+    assert apart > max(widths)
