@@ -26,7 +26,9 @@ PROTOCOL = ["--config.data.limit=20000", "--config.eval.limit=5000", "--config.e
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, type=Path, help="CIFAR-10 as arrays: npz")
     parser.add_argument("--methods", nargs="+", default=["simclr", "byol", "mae"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -62,7 +64,7 @@ def measure(method, seed, arguments):
         "examples_per_second": rates[len(rates) // 2],
         "step_ms": 1000 * config["train"]["batch_size"] / rates[len(rates) // 2],
         "date": datetime.date.today().isoformat(),
-        "command": "jssl " + " ".join(train[:1] + ["--config", f"{method}:data=arrays:CIFAR10"]),
+        "command": f"jssl pretrain --config {method}:data=arrays:CIFAR10 {' '.join(PROTOCOL)}",
     }
 
 

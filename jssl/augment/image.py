@@ -20,7 +20,9 @@ Size = int | tuple[int, int]
 Source = Key[Array, ""] | Float[Array, "rows n"]
 
 
-def as_float(image: Shaped[Array, "n h w c"], dtype: DTypeLike = jnp.float32) -> Array:
+def as_float(
+    image: Shaped[Array | np.ndarray, "n h w c"], dtype: DTypeLike = jnp.float32
+) -> Float[Array, "n h w c"]:
     """Brings stored pixels to floats in [0, 1].
 
     Args:
@@ -33,6 +35,7 @@ def as_float(image: Shaped[Array, "n h w c"], dtype: DTypeLike = jnp.float32) ->
     Raises:
       ValueError: for any other dtype.
     """
+    image = jnp.asarray(image)
     if jnp.issubdtype(image.dtype, jnp.floating):
         return image.astype(dtype)
     if image.dtype not in (jnp.uint8, jnp.uint16):

@@ -135,6 +135,12 @@ def _knn(cfg, method):
 
 def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
+    protocols = arguments.protocols.split(",")
+    if protocols == ["all"]:
+        protocols = list(table.COLUMNS)
+    for name in protocols:
+        if name not in table.COLUMNS:
+            raise ValueError(f"unknown protocol {name!r}{config.nearest(name, table.COLUMNS)}")
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
     train, test = (
@@ -156,14 +162,16 @@ def evaluate(arguments) -> int:
     for name, (train_x, test_x) in embedded.items():
         if not arguments.json:
             print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
-        rows[name] = table.evaluate(
+        row = table.evaluate(
             train_x,
             train["label"],
             test_x,
             test["label"],
             num_classes=trained.facts["num_classes"],
+            protocols=protocols,
             k=cfg.eval.k,
         )
+        rows[name] = {column: row[column] for column in protocols}
     _write_json(arguments.workdir / "table.json", rows)
     pictures.save(arguments.workdir, trained, test, embedded["pretrained"][1])
     print(json.dumps(rows) if arguments.json else table.format_table(rows))

@@ -110,8 +110,9 @@ def _principal(x: Array) -> _Axes:
     deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=0))
     # Below this a deviation is the rounding of the mean, not a property of the data.
     rounding = 10 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
-    scale = jnp.where(deviation > rounding, deviation, jnp.ones_like(deviation))
-    standard = centred / scale[None, :]
+    varies = deviation > rounding
+    scale = jnp.where(varies, deviation, 1)
+    standard = jnp.where(varies[None, :], centred / scale[None, :], 0)
     if n < d:
         left, singular, right = jnp.linalg.svd(standard, full_matrices=False)
         return _Axes(mean, scale, right.T, singular[:, None] * left.T, jnp.square(singular) / n)

@@ -1,7 +1,7 @@
 """The table of results: one row an embedding, one column a way to read it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ def evaluate(
     test_y: Int[Array | np.ndarray, " m"],
     *,
     num_classes: int,
+    protocols: Collection[str] = tuple(COLUMNS),
     k: int = 20,
     temperature: float = 0.07,
     draws: int = 5,
@@ -29,22 +30,28 @@ def evaluate(
 ) -> dict[str, Any]:
     """One row of the table: ``knn``, ``linear`` and ``linear_10_per_class``, accuracies in [0, 1].
 
+    ``protocols`` names the columns to measure; the others are left out.
+
     With it ``linear_10_per_class_interval``, the 95 % interval over draws of labels. The last two
     are None where a class has fewer than 10 training examples. See `knn.knn`,
     `linear.linear_probe` and `few_labels.few_labels`.
     """
+    for name in protocols:
+        if name not in COLUMNS:
+            raise ValueError(f"protocol must be one of {', '.join(COLUMNS)}, got {name!r}")
     data = (train_x, train_y, test_x, test_y)
-    row = {
-        "knn": knn(*data, k=k, temperature=temperature, num_classes=num_classes),
-        "linear": linear_probe(*data, num_classes=num_classes, seed=seed).accuracy,
-        "linear_10_per_class": None,
-        "linear_10_per_class_interval": None,
-    }
-    _, sizes = np.unique(np.asarray(train_y), return_counts=True)
-    if sizes.min() >= 10:
-        few = few_labels(*data, num_classes=num_classes, per_class=10, draws=draws, seed=seed)
-        row["linear_10_per_class"] = few.mean
-        row["linear_10_per_class_interval"] = few.interval and list(few.interval)
+    row = {}
+    if "knn" in protocols:
+        row["knn"] = knn(*data, k=k, temperature=temperature, num_classes=num_classes)
+    if "linear" in protocols:
+        row["linear"] = linear_probe(*data, num_classes=num_classes, seed=seed).accuracy
+    if "linear_10_per_class" in protocols:
+        row |= {"linear_10_per_class": None, "linear_10_per_class_interval": None}
+        _, sizes = np.unique(np.asarray(train_y), return_counts=True)
+        if sizes.min() >= 10:
+            few = few_labels(*data, num_classes=num_classes, per_class=10, draws=draws, seed=seed)
+            row["linear_10_per_class"] = few.mean
+            row["linear_10_per_class_interval"] = few.interval and list(few.interval)
     return row
 
 

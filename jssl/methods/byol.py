@@ -47,8 +47,8 @@ def byol(
     if total_steps < 1:
         raise ValueError(f"total_steps must be at least 1, got {total_steps}")
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
-    projector = MLP((hidden, out), **dtypes)
-    predictor = MLP((hidden, out), **dtypes) if predict else None
+    projector = MLP((hidden, out), bias=True, **dtypes)
+    predictor = MLP((hidden, out), bias=True, **dtypes) if predict else None
     student = JointEmbedding(encoder, projector, predictor)
     teacher = JointEmbedding(encoder, projector)
 

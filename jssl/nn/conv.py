@@ -90,8 +90,8 @@ class Conv(nn.Module):
     `conv_matmul`; "auto", matmul in a program lowered for a CPU, xla in one for anything else, so
     that a program compiled on a CPU host for a TPU gets the TPU's. Parameters are the same.
     Measured: value and gradient of a ResNet-18 (width 16, 2x2 stem, batch 512, float32, 2 threads
-    of a shared x86 host, jax 0.10.2) took 1.1 s with xla and 0.5 s with matmul on 28x28x1 images,
-    1.5 s and 0.7 s on 32x32x3.
+    of a busy x86 host, jax 0.10.2) took 1.3 s with xla and 0.6 s with matmul on 28x28x1 images,
+    1.5 s and 0.8 s on 32x32x3.
     """
 
     features: int

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# What the readers raise for a file that is not what its name says.
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
 
 class Run(NamedTuple):
     """The files of a run; None where one is missing or damaged, with the reason in ``problems``.
@@ -37,7 +40,7 @@ def read(workdir: Path) -> Run:
             return reader(workdir / name)
         except FileNotFoundError:
             problems[name] = "there is no such file in this run’s folder"
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             problems[name] = f"the file cannot be read: {error}"
         return None
 
@@ -97,5 +100,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    # Opened here, since np.load leaves the file open where it cannot make sense of it.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -72,7 +72,7 @@ def scatter(flat: np.ndarray, labels: np.ndarray, title: str) -> str:
     return "".join(parts) + "</svg>"
 
 
-def colour_class(label: int) -> str:
+def colour_class(label: int | np.integer) -> str:
     """The style class of a label: one of twenty colours, or grey."""
     return f"k{label}" if 0 <= label < MOST_CLASSES else "kx"
 

@@ -124,7 +124,7 @@ def queries(labels: np.ndarray, count: int = SHOWN) -> list[int]:
     return np.lexsort((labels, turn))[:count].tolist()
 
 
-def class_name(label: int, class_names: Sequence[str]) -> str:
+def class_name(label: int | np.integer, class_names: Sequence[str]) -> str:
     """The name of a class, or its number where it has none."""
     if label < 0:
         return "unlabelled"

@@ -21,7 +21,7 @@ def reference(train_x, train_y, test_x, *, k, temperature):
 
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (50, 1.0), (300, 0.02)])
-@pytest.mark.parametrize("chunks", [(256, 65536), (7, 31)])
+@pytest.mark.parametrize("chunks", [(256, 65536), (7, 37)])
 def test_agrees_with_scikit_learn(k, temperature, chunks):
     (train_x, train_y), (test_x, test_y) = blobs(0, 300), blobs(1, 101)
     expected = reference(train_x, train_y, test_x, k=k, temperature=temperature)
@@ -40,6 +40,13 @@ def test_agrees_with_scikit_learn(k, temperature, chunks):
     np.testing.assert_array_equal(predicted, expected)
     assert accuracy == (expected == test_y).mean()
     assert 0.3 < accuracy < 1  # neither trivial nor chance
+
+
+def test_padding_of_the_last_chunk_never_votes():
+    """Its similarity of 0 would beat all others here, and its label is 0."""
+    x = np.abs(blobs(0, 10)[0])
+    y = np.ones(10, np.int32)
+    assert knn(x, y, -x, y, k=1, num_classes=2, train_chunk=4) == 1
 
 
 def test_scale_of_the_embedding_does_not_matter():

@@ -131,6 +131,20 @@ def test_constant_embedding_is_chance():
     assert few_labels(x, y, x, y, num_classes=4, draws=4).mean == pytest.approx(0.25)
 
 
+def test_constant_feature_is_not_blown_up():
+    """Its deviation in float32 is rounding; divided by that, it would become a feature."""
+    x, y = data(0, 400)
+    fits = []
+    for value in (0.0, 1 / 3, 1e4 / 7):
+        x[:, 0] = value
+        fits.append(
+            logistic.fit(jnp.asarray(x), jnp.asarray(y), jnp.asarray([1e-2]), num_classes=4)
+        )
+        assert fits[-1].scale[0] == 1
+        np.testing.assert_allclose(fits[-1].weights[0, 0], 0, atol=1e-5)
+    np.testing.assert_allclose(fits[0].weights, fits[2].weights, atol=1e-3)
+
+
 def test_stratified_split_is_a_partition_with_the_share_of_every_class():
     labels = np.repeat([0, 1, 2], [10, 50, 1])
     fit, validation = split.stratified(labels, 0.2, seed=3)

@@ -31,8 +31,8 @@ CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder i
 IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]
 
 
-def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100):
-    """A small version of a method."""
+def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100, options=None):
+    """A small version of a method; ``options`` instead of those in `CASES`."""
     # Crop and flip alone: the colours are tested in their own room and cost most of the compiling.
     plain = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0}
     view = compose.image_view(size, scale=scale, **plain, mean=MEAN, std=STD)
@@ -53,7 +53,8 @@ def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100):
     }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters
-    return factory(**{k: v for k, v in offered.items() if k in asked}, **CASES[name][1])
+    options = CASES[name][1] if options is None else options
+    return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
 
 
 def batch(n=16, size=SIZE, channels=3, seed=0):

@@ -1,0 +1,94 @@
+"""The house stays in order: import rules, no rooms without a name, small files."""
+
+import ast
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from jssl.cli import build, config, runs
+from jssl.train import step as train_step
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "jssl").rglob("*.py"))
+PURE = ("losses", "augment", "nn")
+OWNERS = {
+    "orbax": ("jssl/train/checkpoint.py",),
+    "ml_collections": ("jssl/cli/",),
+    "tensorflow_datasets": ("jssl/data/",),
+    "grain": ("jssl/data/",),
+}
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: import by full name"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_import_rules(file):
+    name = str(file.relative_to(ROOT))
+    room = file.relative_to(ROOT / "jssl").parts[0]
+    for module in imports(file):
+        for library, owners in OWNERS.items():
+            if module.split(".")[0] == library:
+                assert name.startswith(owners), f"{name} imports {module}"
+        if module.startswith("jssl.methods") or module == "jssl.methods":
+            assert room in ("methods", "cli"), f"{name} knows a concrete method"
+        if module.startswith("jssl.cli"):
+            assert room in ("cli", "__main__.py"), f"{name} imports the command line"
+        if room in PURE and module.startswith("jssl."):
+            assert module.split(".")[1] in (room, "method"), f"{name} imports {module}"
+        if room == "method.py":
+            assert module.split(".")[0] in ("jax", "typing", "collections"), f"imports {module}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_rooms_have_names_and_files_are_short(file):
+    assert file.stem not in ("utils", "common", "base", "helpers", "misc")
+    assert file.read_text().count("\n") <= 400
+
+
+def test_methods_are_about_a_page():
+    for file in (ROOT / "jssl" / "methods").glob("[!_]*.py"):
+        assert file.read_text().count("\n") <= 170, file
+
+
+@pytest.mark.parametrize("name", config.shipped_configs())
+def test_the_whole_step_of_every_config_has_shapes(name):
+    """Rung 1: ``eval_shape`` of init and step as the command line builds them."""
+    cfg = config.load(name)
+    with cfg.unlocked(), cfg.ignore_type():
+        cfg.augment.size, cfg.augment.mean, cfg.augment.std = 28, (0.3,), (0.3,)
+    build.check(cfg)
+    facts = {"example": {"image": [[28, 28, 1], "uint8"], "label": [[], "int32"]}}
+    batch = {
+        key: jax.ShapeDtypeStruct((cfg.train.batch_size, *x.shape[1:]), x.dtype)
+        for key, x in runs.example(facts).items()
+    }
+    method = build.method(cfg, 100)
+    tx, _ = build.optimizer(cfg, 10, 100)
+    with jax.numpy_dtype_promotion("standard"):  # optax's schedules mix float and int
+        train = jax.eval_shape(lambda b: train_step.init(method, tx, 0, b), batch)
+        after, metrics = jax.eval_shape(train_step.make_step(method, tx), train, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(train)
+    assert metrics["loss"].shape == ()
+
+
+def test_the_notebooks_import_only_jssl_and_its_dependencies():
+    allowed = {"jssl", "jax", "optax", "flax", "numpy", "matplotlib", "os", "importlib"}
+    for path in (ROOT / "colab").glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                source = "".join(cell["source"]).replace("%pip", "pass #")
+                for node in ast.walk(ast.parse(source)):
+                    if isinstance(node, ast.Import):
+                        assert {a.name.split(".")[0] for a in node.names} <= allowed
+                    elif isinstance(node, ast.ImportFrom):
+                        assert node.module.split(".")[0] in allowed
