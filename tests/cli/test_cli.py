@@ -19,7 +19,10 @@ SMALL = [
     "--config.eval.limit=200",
     "--config.eval.k=5",
 ]
-ENVIRONMENT = os.environ | {"XLA_FLAGS": "", "PYTHONWARNINGS": "default"}
+ENVIRONMENT = os.environ | {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "PYTHONWARNINGS": "default",
+}
 
 
 def jssl(*arguments, code=0, env=None):
