@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "colab").glob("*.ipynb"))
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("JSSL_NOTEBOOK_STEPS", "20")
+    monkeypatch.setenv("JSSL_NOTEBOOK_EXAMPLES", "600")
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), path.name
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
