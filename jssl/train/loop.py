@@ -103,7 +103,7 @@ def fit(
                     jax.profiler.start_trace(str(Path(workdir) / "trace"))
                 batch = stream.batch(done - 1)
                 train, metrics = step_fn(train, batch)
-                run.collect(metrics)
+                run.collect(done, metrics)
                 if trace and done == trace[1] and workdir is not None:
                     jax.block_until_ready(train)
                     jax.profiler.stop_trace()
@@ -170,8 +170,12 @@ class _Run:
             self.logger.say(f"Going on from the checkpoint of step {begin} of {self.steps}")
         self.clock, self.clock_step, self.begin = time.perf_counter(), begin, begin
 
-    def collect(self, metrics):
+    def collect(self, done, metrics):
         self.pending.append(metrics)
+        if done == self.begin + 1:
+            # The first step compiles; the clock counts from the second.
+            jax.block_until_ready(metrics)
+            self.clock, self.clock_step = time.perf_counter(), done
 
     def fetch(self, done):
         """Brings the metrics of the steps up to this one to the host and checks them."""
@@ -187,7 +191,7 @@ class _Run:
         means, self.unlogged = self.unlogged, []
         values = {name: float(np.mean([m[name] for m in means])) for name in means[0]}
         now = time.perf_counter()
-        if self.clock_step > self.begin or done - self.begin > 1:
+        if done > self.clock_step:
             rate = (done - self.clock_step) / max(now - self.clock, 1e-9)
             values["examples_per_second"] = rate * self.stream.batch_size
             values["seconds_left"] = (self.steps - done) / rate if rate else 0.0
