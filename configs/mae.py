@@ -11,10 +11,10 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
     config.data.source = data
     config.train.epochs = epochs
     config.train.batch_size = batch_size
-    config.method = {"name": "mae", "mask_ratio": 0.75, "dim": 96, "depth": 2, "heads": 3}
+    config.method = {"name": "mae", "mask_ratio": 0.75, "dim": 64, "depth": 1, "heads": 4}
     config.encoder = {"name": encoder}
     if encoder == "vit":
-        config.encoder.update({"dim": 192, "depth": 6, "heads": 3, "patch": 4, "pool": "mean"})
+        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
     # The paper crops and flips, and has no use for colour jitter.
     config.augment = {
         "scale": (0.5, 1.0),
@@ -24,7 +24,7 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
     }
     config.optimizer = {
         "name": "adamw",
-        "lr": 1e-3,
+        "lr": 2e-3,
         "b2": 0.95,
         "weight_decay": 0.05,
         "warmup_epochs": 1.0,
