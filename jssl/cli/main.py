@@ -132,6 +132,7 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
     )
     p.add_argument("--input", required=True, help="a folder of images, or any source spec")
     p.add_argument("--output", type=Path, required=True, help="FILE.npz or FILE.parquet")
+    p.add_argument("--split", default="train", help="of an input that has some (default: train)")
     p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     verb("report", "write the run as one HTML page", workdir="required")
     p = verb(

@@ -49,6 +49,30 @@ def open_data(config, split: str, **options):
     )
 
 
+def open_labelled(config):
+    """What a run is evaluated with: its training data and its test data.
+
+    Where there is no test split, a fifth of the training data stands in for it, held out by a
+    hash; the encoder has seen those images, though never their labels.
+    """
+    limit = config.data.limit
+    train = open_data(config, "train", limit=limit)
+    try:
+        test = open_data(config, "test", limit=config.eval.limit)
+        if test.place(0) != train.place(0):
+            return train, test
+        reason = f"{config.data.source} names the split itself; data.eval_source names another"
+    except data.DataError as error:
+        if config.data.eval_source is not None:
+            raise
+        reason = str(error)
+    print(f"no test data ({reason}): a fifth of the training data is held out", file=sys.stderr)
+    return tuple(
+        open_data(config, "train", limit=limit, holdout=0.2, part=part)
+        for part in ("fit", "holdout")
+    )
+
+
 def begin(workdir: Path, config, facts: dict) -> None:
     """Writes config and command into a new run's folder; refuses the folder of another run."""
     workdir.mkdir(parents=True, exist_ok=True)

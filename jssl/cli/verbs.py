@@ -143,16 +143,14 @@ def evaluate(arguments) -> int:
             raise ValueError(f"unknown protocol {name!r}{config.nearest(name, table.COLUMNS)}")
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
-    train, test = (
-        data.read_all(runs.open_data(cfg, split, limit=limit))
-        for split, limit in (("train", cfg.data.limit), ("test", cfg.eval.limit))
-    )
+    train, test = map(data.read_all, runs.open_labelled(cfg))
     for part, examples in (("training", train), ("test", test)):
         if examples["label"].min() < 0:
             raise ValueError(
                 f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
             )
     first = runs.load(arguments.workdir, trained=False)
+    k = min(cfg.eval.k, len(train["label"]))
     embedded = {
         "raw_pixels": table.raw_pixels(train["image"], test["image"]),
         "random_encoder": _embed(first, train, test),
@@ -169,7 +167,7 @@ def evaluate(arguments) -> int:
             test["label"],
             num_classes=trained.facts["num_classes"],
             protocols=protocols,
-            k=cfg.eval.k,
+            k=k,
         )
         rows[name] = {column: row[column] for column in protocols}
     _write_json(arguments.workdir / "table.json", rows)
@@ -201,7 +199,7 @@ def embed(arguments) -> int:
         shape, _ = trained.facts["example"]["image"]
         trained.config.data.size = trained.config.data.size or min(shape[:2])
         trained.config.data.channels = shape[2]
-    source = runs.open_data(trained.config, "all")
+    source = runs.open_data(trained.config, arguments.split)
     examples = data.read_all(source)
     (vectors,) = _embed(trained, examples)
     names = source.names or [str(i) for i in range(len(source))]

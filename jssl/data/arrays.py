@@ -55,7 +55,7 @@ class _Rows:
         return len(self._rows)
 
     def place(self, i: int) -> str:
-        return f"{self.path} row {self._rows[i]}"
+        return f"{self.path} {self.split} row {self._rows[i]}"
 
     def identity(self, i: int) -> str:
         return str(self._rows[i])

@@ -166,7 +166,9 @@ class _Run:
             start=begin,
             quiet=quiet or jax.process_index() != 0,
         )
-        if begin:
+        if begin >= self.steps:
+            self.logger.say(f"Finished already, at step {begin}: there is nothing left to train")
+        elif begin:
             self.logger.say(f"Going on from the checkpoint of step {begin} of {self.steps}")
         self.clock, self.clock_step, self.begin = time.perf_counter(), begin, begin
 
