@@ -11,10 +11,11 @@ import pytest
 
 from jssl import methods
 from jssl.method import Features, Vars
-from jssl.train import shard
+from jssl.train import checkpoint, loop, shard
 from jssl.train import step as train_step
 
 SGD = optax.sgd(0.05)
+MOMENTUM = optax.sgd(0.05, momentum=0.9)
 every_cell = pytest.mark.parametrize(("name", "encoder"), cases.CELLS, ids=cases.IDS)
 
 
@@ -188,3 +189,41 @@ def test_accumulation_is_the_mean_over_parts(name):
     assert max_difference(got.params, expected) < 1e-4
     assert max_difference(got.state, method.after(expected, state, train.step)) < 1e-4
     np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
+
+
+class Stream:
+    """Batches that are a function of the step; pulls the plug before a step if told to."""
+
+    steps_per_epoch, batch_size = 2, 16
+
+    def __init__(self, unplug=None):
+        self.unplug = unplug
+
+    def batch(self, step):
+        if step == self.unplug:
+            raise OSError("pulled plug")
+        return cases.batch(seed=step)
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        assert state == {}
+
+
+@every_cell
+def test_killed_and_resumed_is_never_stopped_bit_for_bit(name, encoder, tmp_path):
+    """Rung 4: params, state and optimizer state after a crash, from the checkpoint before it."""
+    method = program(name, encoder)[0]
+
+    def fit(folder, stream):
+        store = checkpoint.Checkpoints(folder, identity={"method": name})
+        try:
+            return loop.fit(method, MOMENTUM, stream, steps=4, checkpoints=store, quiet=True)
+        finally:
+            store.close()
+
+    whole = fit(tmp_path / "whole", Stream())
+    with pytest.raises(OSError, match="pulled plug"):
+        fit(tmp_path / "part", Stream(unplug=3))
+    assert max_difference(fit(tmp_path / "part", Stream()), whole) == 0
