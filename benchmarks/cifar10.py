@@ -35,10 +35,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "cifar10")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
     for method in arguments.methods:
         for seed in arguments.seeds:
             row = measure(method, seed, arguments)
+            # Read again: another process may have added a row meanwhile.
+            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
             results["rows"][f"{method}/{seed}"] = row
             results["machine"] = machine()
             RESULTS.parent.mkdir(exist_ok=True)

@@ -114,11 +114,23 @@ def _principal(x: Array) -> _Axes:
     scale = jnp.where(varies, deviation, 1)
     standard = jnp.where(varies[None, :], centred / scale[None, :], 0)
     if n < d:
-        left, singular, right = jnp.linalg.svd(standard, full_matrices=False)
+        left, singular, right = _svd(standard)
         return _Axes(mean, scale, right.T, singular[:, None] * left.T, jnp.square(singular) / n)
-    variance, axes = jnp.linalg.eigh(jnp.dot(standard.T, standard, precision=HIGHEST) / n)
+    variance, axes = _eigh(jnp.dot(standard.T, standard, precision=HIGHEST) / n)
     coordinates = jnp.dot(axes.T, standard.T, precision=HIGHEST)
     return _Axes(mean, scale, axes, coordinates, jnp.maximum(variance, 0))
+
+
+# One matrix at a time, even under vmap: two batched LAPACK calls that run at once, each waiting for
+# threads that the other holds, block jaxlib 0.10.2 for ever on a machine of two cores.
+@jax.custom_batching.sequential_vmap
+def _svd(x: Array) -> tuple[Array, Array, Array]:
+    return jnp.linalg.svd(x, full_matrices=False)
+
+
+@jax.custom_batching.sequential_vmap
+def _eigh(x: Array) -> tuple[Array, Array]:
+    return jnp.linalg.eigh(x)
 
 
 def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterations: int):
