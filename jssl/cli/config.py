@@ -166,7 +166,10 @@ def shipped(name: str, **arguments) -> ml_collections.ConfigDict:
 def _module(file: Path):
     spec = importlib.util.spec_from_file_location(f"jssl_config_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
     return module
 
 

@@ -14,7 +14,7 @@ from jssl.augment.masks import random_mask
 from jssl.losses import reconstruction
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.positions import patchify, sincos2d, unpatchify
-from jssl.nn.vit import Transformer
+from jssl.nn.vit import Transformer, ViT
 
 
 class Decoder(nn.Module):
@@ -77,7 +77,12 @@ def mae(
 
     The released code passes the class token through the decoder; here the decoder sees patches
     alone (the paper's appendix A.1 finds the class token of no consequence).
+
+    Raises:
+      ValueError: if the encoder is not a ViT.
     """
+    if not isinstance(encoder, ViT):
+        raise ValueError(f"mae needs a ViT encoder, got a {type(encoder).__name__}")
     patch = encoder.patch
 
     def decoder(images):

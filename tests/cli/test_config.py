@@ -111,3 +111,11 @@ def test_errors_are_one_line_that_names_thing_value_and_mend(spec, overrides, me
         config.load(spec, overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["def get_config(:", "import nothing_of_that_name", "x = 1"])
+def test_a_config_file_that_cannot_be_run(tmp_path, text):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"broken.py (cannot be run|has no function get_config)"):
+        config.load(str(file))
