@@ -6,7 +6,7 @@ jssl quickstart
 from jssl.cli.config import shipped
 
 
-def get_config(epochs=12):
+def get_config(epochs=10):
     config = shipped("simclr", epochs=epochs)
     # Grey images give themselves away by their brightness, as coloured ones do by their colours
     # (section 3.1 of the paper): it is changed strongly, in every view, and at times inverted.
