@@ -26,12 +26,19 @@ def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int
     }
     method, train = trained.method, trained.train
     if method.reconstruct is not None:
-        k_views, k_fill = jax.random.split(jax.random.key(1))
-        filled = jax.jit(method.reconstruct)(
-            train.params, train.state, jax.jit(method.views)(k_views, batch), k_fill
-        )
-        arrays["reconstruct_names"] = np.array(list(filled))
-        arrays |= {f"reconstruct_{name}": _bytes(x) for name, x in filled.items()}
+        names = []  # noted while tracing: what leaves a jitted function is sorted by name
+
+        @jax.jit
+        def fill(key, batch):
+            k_views, k_fill = jax.random.split(key)
+            seen = method.views(k_views, batch)
+            filled = method.reconstruct(train.params, train.state, seen, k_fill)
+            names[:] = filled
+            return tuple(filled.values())
+
+        filled = fill(jax.random.key(1), batch)
+        arrays["reconstruct_names"] = np.array(names)
+        arrays |= {f"reconstruct_{name}": _bytes(x) for name, x in zip(names, filled, strict=True)}
     np.savez_compressed(workdir / "pictures.npz", **arrays)
     np.savez_compressed(
         workdir / "embedding.npz",

@@ -227,3 +227,31 @@ def test_killed_and_resumed_is_never_stopped_bit_for_bit(name, encoder, tmp_path
     with pytest.raises(OSError, match="pulled plug"):
         fit(tmp_path / "part", Stream(unplug=3))
     assert max_difference(fit(tmp_path / "part", Stream()), whole) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in cases.CASES if name == "mae"])
+def test_reconstruct_fills_in_what_was_hidden_and_nothing_else(name):
+    """Pictures in [0, 1]: original, then what was seen, then what was filled in."""
+    method, init, _, _ = program(name, cases.vit)
+    batch = cases.batch()
+    params, state = init(jax.random.key(0), batch)
+    names = []
+
+    @jax.jit
+    def fill(key, batch):
+        seen = method.views(key, batch)
+        filled = method.reconstruct(params, state, seen, key)
+        names[:] = filled
+        return seen["mask"], tuple(filled.values())
+
+    mask, pictures = fill(jax.random.key(1), batch)
+    assert names == ["original", "masked", "reconstruction"]
+    original, masked, filled = map(np.asarray, pictures)
+    assert original.shape == masked.shape == filled.shape == (16, cases.SIZE, cases.SIZE, 3)
+    assert all(0 <= p.min() and p.max() <= 1 for p in (original, masked, filled))
+    side = cases.SIZE // 4
+    hidden = np.asarray(mask).reshape(16, side, side).repeat(4, 1).repeat(4, 2)
+    np.testing.assert_array_equal(masked[~hidden], original[~hidden])
+    np.testing.assert_array_equal(filled[~hidden], original[~hidden])
+    np.testing.assert_allclose(masked[hidden], cases.MEAN, atol=1e-6)
+    assert (filled[hidden] != original[hidden]).mean() > 0.9
