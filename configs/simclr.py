@@ -3,8 +3,9 @@
 jssl pretrain --config simclr --workdir runs/simclr
 jssl pretrain --config simclr:data=arrays:cifar10_jpeg.npz,epochs=10 --workdir runs/cifar
 
-About 10 minutes on two cores for 20,000 CIFAR-10 images and 10 epochs, which give kNN 49.0 %, linear 50.0 %
-(README.md says by which protocol).
+About 10 minutes on two cores for 20,000 CIFAR-10 images and 10 epochs:
+kNN 49.0 %, linear 50.0 %
+(by the protocol of README.md).
 """
 
 from jssl.cli.config import defaults
