@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 HIGHEST = jax.lax.Precision.HIGHEST
 LEAST_RANK = 2.0  # an effective rank below this is a line
-LEAST_DEVIATION = 0.1  # as a share of the ideal
+LEAST_DEVIATION = 0.01  # as a share of the ideal; a healthy MAE has some 0.05
 
 
 @jax.jit
@@ -80,7 +80,7 @@ def collapsed(effective_rank: float, deviation: float, dimensions: int) -> str |
     """Why an embedding counts as collapsed, in a sentence; None where it does not.
 
     It does if a value is not finite, if the effective rank is below 2 (all examples lie about one
-    line: dimensional collapse), or if the deviation is below a tenth of the ideal
+    line: dimensional collapse), or if the deviation is below a hundredth of the ideal
     ``1 / sqrt(dimensions)`` (all lie about one point: complete collapse).
     """
     ideal = dimensions**-0.5
