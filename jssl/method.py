@@ -45,12 +45,15 @@ class Features(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A pretext task, fine-tuning included, as six pure functions.
+    """A pretext task, fine-tuning included, as a handful of pure functions.
 
     init: ``(key, batch) -> Vars``. Shapes come from the batch, values do not.
     views: ``(key, batch) -> views``. Augmentation and masking, on the device, inside the step.
     loss: ``(params, state, views, key, step) -> (scalar, Out)``.
-    after: ``(params, state, step) -> state``, after the optimizer: EMA and the like.
+    adjust: ``(before, params, state, step) -> params``, right after the optimizer: what a method
+      does to its parameters by other means than a gradient. Frozen layers are put back as they
+      were, prototypes back on the sphere, a classifier is drawn anew. None leaves them alone.
+    after: ``(params, state, step) -> state``, last of all: EMA and the like.
     embed: ``(params, state, batch) -> Features`` of the raw, unaugmented batch, normalised as in
       training; never updates the state.
     reconstruct: ``(params, state, views, key) -> dict of pictures``, arrays [n h w c] in [0, 1]
@@ -63,3 +66,4 @@ class Method(NamedTuple):
     after: Callable[[PyTree, PyTree, Array], PyTree]
     embed: Callable[[PyTree, PyTree, Batch], Features]
     reconstruct: Callable[[PyTree, PyTree, PyTree, Array], dict[str, Array]] | None = None
+    adjust: Callable[[PyTree, PyTree, PyTree, Array], PyTree] | None = None

@@ -67,12 +67,17 @@ def test_the_whole_step_of_every_config_has_shapes(name):
     with cfg.unlocked(), cfg.ignore_type():
         cfg.augment.size, cfg.augment.mean, cfg.augment.std = 28, (0.3,), (0.3,)
     build.check(cfg)
-    facts = {"example": {"image": [[28, 28, 1], "uint8"], "label": [[], "int32"]}}
+    facts = {
+        "example": {"image": [[28, 28, 1], "uint8"], "label": [[], "int32"]},
+        "steps": 100,
+        "steps_per_epoch": 10,
+        "examples": 10 * cfg.train.batch_size,
+    }
     batch = {
         key: jax.ShapeDtypeStruct((cfg.train.batch_size, *x.shape[1:]), x.dtype)
         for key, x in runs.example(facts).items()
     }
-    method = build.method(cfg, 100)
+    method = build.method(cfg, facts)
     tx, _ = build.optimizer(cfg, 10, 100)
     with jax.numpy_dtype_promotion("standard"):  # optax's schedules mix float and int
         train = jax.eval_shape(lambda b: train_step.init(method, tx, 0, b), batch)

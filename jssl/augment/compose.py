@@ -128,25 +128,33 @@ def two_views(view1: Augment, view2: Augment | None = None) -> Augment:
 
 
 def multi_crop(
-    global_view: Augment, local_view: Augment, n_global: int = 2, n_local: int = 6
+    global_views: Augment, local_view: Augment, n_local: int
 ) -> Callable[[Key[Array, ""], Float[Array, "n h w c"]], list[Array]]:
-    """Several large and small views of each image (SwAV's multi-crop, arXiv 2006.09882, 3.3).
+    """Some large and many small views of each image (SwAV's multi-crop, arXiv 2006.09882, 3.3).
+
+    Args:
+      global_views: makes the large ones, side by side: `two_views`.
+      local_view: makes a small one.
+      n_local: how many of those, 0 for none.
 
     Returns:
-      (key, x) -> list of `n_global` views from `global_view`, then `n_local` from `local_view`,
-      each [n h w c].
+      (key, x) -> [global [n 2 h w c], local [n n_local p q c]]; the first alone if n_local is 0.
 
     Raises:
-      ValueError: if a number is negative or there is no view at all.
+      ValueError: if ``n_local`` is negative.
     """
-    if min(n_global, n_local) < 0 or n_global + n_local == 0:
-        raise ValueError(
-            f"n_global and n_local must be >= 0 and not both 0, got {n_global, n_local}"
-        )
+    if n_local < 0:
+        raise ValueError(f"the number of local views must be >= 0, got {n_local}")
 
     def augment(key, x):
-        views = [global_view] * n_global + [local_view] * n_local
-        keys = jax.random.split(key, len(views))
-        return [view(k, x) for view, k in zip(views, keys, strict=True)]
+        key_global, key_local = jax.random.split(key)
+        crops = [global_views(key_global, x)]
+        if n_local:
+            # All in one program, however many: copies of an image stand beside it.
+            n = len(x)
+            copies = jnp.broadcast_to(x[:, None], (n, n_local, *x.shape[1:]))
+            local = local_view(key_local, copies.reshape(n * n_local, *x.shape[1:]))
+            crops.append(local.reshape(n, n_local, *local.shape[1:]))
+        return crops
 
     return augment

@@ -23,12 +23,15 @@ class Views(NamedTuple):
 
     view: ``(key, batch) -> [n h w c]``, one augmented view, normalised.
     views: ``(key, batch) -> [n 2 h w c]``, two of them.
+    crops: ``(key, batch) -> [[n 2 h w c], [n l p q c]]``, two large ones and l small ones; without
+      small ones the first alone.
     prepare: ``batch -> [n h w c]``, not augmented, normalised.
     restore: normalised images back to [0, 1].
     """
 
     view: Callable[[Array, Batch], Array]
     views: Callable[[Array, Batch], Array]
+    crops: Callable[[Array, Batch], list[Array]]
     prepare: Callable[[Batch], Array]
     restore: Callable[[Array], Array]
 
@@ -46,13 +49,22 @@ def statistics(source, examples: int = 1024) -> tuple[tuple[float, ...], tuple[f
 
 
 def views(config) -> Views:
-    """The augmentations of ``config.augment`` and, for the second view, ``config.augment2``."""
+    """The augmentations of ``config.augment``; ``augment2`` changes some for the second view,
+    ``augment_local`` for the small ones."""
     dtype = _dtype(config)
     first = config.augment.to_dict()
     size, mean, std = first["size"], first["mean"], first["std"]
     view1 = compose.image_view(**first, dtype=dtype)
-    view2 = compose.image_view(**(first | config.augment2.to_dict()), dtype=dtype)
+    view2 = compose.image_view(**(first | _given(config.augment2)), dtype=dtype)
     pair = compose.two_views(view1, view2)
+    local = _given(config.augment_local)
+    n_local = local.pop("count")
+    if n_local and not 0 < local.get("size", 0) <= size:
+        raise ValueError(
+            f"augment_local.size must be between 1 and augment.size={size}, got {local.get('size')}"
+        )
+    small = compose.image_view(**(first | local), dtype=dtype)
+    crops = compose.multi_crop(pair, small, n_local)
 
     def pixels(batch):
         return image.as_float(batch["image"], dtype)
@@ -63,9 +75,14 @@ def views(config) -> Views:
     return Views(
         view=lambda key, batch: view1(key, pixels(batch)),
         views=lambda key, batch: pair(key, pixels(batch)),
+        crops=lambda key, batch: crops(key, pixels(batch)),
         prepare=prepare,
         restore=lambda x: jnp.clip(image.denormalize(x, mean, std), 0, 1),
     )
+
+
+def _given(section):
+    return {key: value for key, value in section.to_dict().items() if value is not None}
 
 
 def _fit(x, size):
@@ -75,8 +92,11 @@ def _fit(x, size):
     return image.center_crop(image.resize(x, (round(h * scale), round(w * scale))), size)
 
 
-def method(config, total_steps: int) -> Method:
-    """The method of the config, given what its signature asks for of encoder, views and so on."""
+def method(config, facts: dict) -> Method:
+    """The method of the config, given what its signature asks for of encoder, views and so on.
+
+    ``facts`` are those of the run's data: ``steps``, ``steps_per_epoch``, ``examples``.
+    """
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
     encoder = config.encoder.to_dict()
@@ -86,7 +106,9 @@ def method(config, total_steps: int) -> Method:
         "encoder": encoders.build(
             encoder.pop("name"), dtype=dtype, param_dtype=param_dtype, **encoder
         ),
-        "total_steps": total_steps,
+        "total_steps": facts["steps"],
+        "steps_per_epoch": facts["steps_per_epoch"],
+        "examples": facts["examples"],
     }
     asked = inspect.signature(factory).parameters
     return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
@@ -101,7 +123,11 @@ def optimizer(
     # A run shorter than its warm-up is a trial: it warms up all the way, short of one step.
     warmup = min(round(options.pop("warmup_epochs") * per_epoch), steps - 1)
     schedule = schedules.warmup_cosine(peak, steps, warmup, options.pop("final_lr"))
-    return optimizers.build(name, schedule, **options), schedule
+    final_decay = options.pop("final_weight_decay")
+    if final_decay is not None:
+        options["weight_decay"] = schedules.cosine(options["weight_decay"], final_decay, steps)
+    constant = {part: peak for part in options.pop("constant")}
+    return optimizers.build(name, schedule, constant=constant, **options), schedule
 
 
 def total_steps(config, per_epoch: int) -> int:

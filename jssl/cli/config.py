@@ -34,11 +34,14 @@ def defaults() -> ml_collections.ConfigDict:
             "method": {"name": "simclr"},
             "augment": {},
             "augment2": {},
+            "augment_local": {},
             "optimizer": {
                 "name": "sgd",
                 "lr": 0.1,
                 "warmup_epochs": 1.0,
                 "final_lr": 0.0,
+                "final_weight_decay": config_dict.placeholder(float),
+                "constant": (),
                 "clip": config_dict.placeholder(float),
             },
             "train": {
@@ -63,11 +66,12 @@ def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
     from jssl.nn import encoders
     from jssl.train import optimizers
 
-    def options(table, name, kind, skip):
+    def options(table, name, kind):
         builder = table.get(name)
         if builder is None:
             raise ValueError(f"unknown {kind} {name!r}{nearest(name, table)}")
-        return signature(builder, skip)
+        # What has no default (the encoder, the learning rate) is handed over, not configured.
+        return {k: v for k, v in signature(builder).items() if k not in required(builder)}
 
     def encoder(name):
         found = encoders.options_of(name).items()
@@ -78,19 +82,15 @@ def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
         }
 
     view = signature(compose.image_view, {"dtype"}) | {"size": None, "mean": None, "std": None}
+    # None stands for what `augment` says.
+    change = {k: None for k in view if k not in ("size", "mean", "std")}
     return {
         "encoder": encoder,
-        "method": lambda name: options(
-            methods.METHODS,
-            name,
-            "method",
-            {"encoder", "view", "views", "prepare", "restore", "total_steps"},
-        ),
-        "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer", {"lr"}),
+        "method": lambda name: options(methods.METHODS, name, "method"),
+        "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer"),
         "augment": lambda name: view,
-        "augment2": lambda name: {
-            k: v for k, v in view.items() if k not in ("size", "mean", "std")
-        },
+        "augment2": lambda name: change,
+        "augment_local": lambda name: change | {"count": 0, "size": None},
     }
 
 
@@ -101,6 +101,13 @@ def signature(function: Callable, skip: Iterable[str] = ()) -> dict[str, Any]:
         for name, parameter in inspect.signature(function).parameters.items()
         if name not in skip and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
+
+
+def required(function: Callable) -> set[str]:
+    """The arguments of a builder that have no default."""
+    empty = inspect.Parameter.empty
+    parameters = inspect.signature(function).parameters
+    return {name for name, parameter in parameters.items() if parameter.default is empty}
 
 
 def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.ConfigDict:
@@ -203,8 +210,6 @@ def _complete(config, section, options):
     if section == "optimizer":
         fixed = defaults().optimizer.to_dict()
         known = fixed | known
-    if section == "augment2" and not given:
-        return  # no second recipe: both views are drawn alike
     for key in list(given):
         if key not in known and key != "name":
             if not restarted:

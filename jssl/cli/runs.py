@@ -136,7 +136,7 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
     config = ml_collections.ConfigDict(json.loads(file.read_text()), convert_dict=True)
     config = _tuples(config)
     facts = json.loads((workdir / "data.json").read_text())
-    method = build.method(config, facts["steps"])
+    method = build.method(config, facts)
     tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
     batch = example(facts)
     abstract = jax.eval_shape(lambda b: train_step.init(method, tx, config.seed, b), batch)

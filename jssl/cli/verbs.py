@@ -12,6 +12,7 @@ import numpy as np
 from jssl import data
 from jssl.cli import build, config, pictures, runs
 from jssl.evals import collapse, features, knn, table
+from jssl.losses import spread
 from jssl.train import loop, shard
 
 # Of the training data, in the kNN that is measured on the way.
@@ -39,8 +40,6 @@ def pretrain(arguments) -> int:
     )
     per_epoch = stream.steps_per_epoch
     steps = build.total_steps(cfg, per_epoch)
-    method = build.method(cfg, steps)
-    tx, schedule = build.optimizer(cfg, per_epoch, steps)
     facts = {
         "example": runs.describe_example(source),
         "examples": len(source),
@@ -49,6 +48,8 @@ def pretrain(arguments) -> int:
         "num_classes": source.num_classes,
         "class_names": source.class_names,
     }
+    method = build.method(cfg, facts)
+    tx, schedule = build.optimizer(cfg, per_epoch, steps)
     runs.begin(arguments.workdir, cfg, facts)
     train = loop.fit(
         method,
@@ -92,12 +93,16 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
         centred = z - jnp.mean(z, axis=0, keepdims=True)
         return {
             "effective_rank": collapse.effective_rank(centred),
-            "deviation": collapse.deviation(z),
+            "deviation": spread.deviation(z),
         }
 
     def verdict(values):
-        rank, deviation = values["effective_rank"], values["deviation"]
-        reason = collapse.collapsed(rank, deviation, runs.dimensions(method, facts))
+        reason = collapse.collapsed(
+            values["effective_rank"],
+            values["deviation"],
+            runs.dimensions(method, facts),
+            values.get("projection_spread"),
+        )
         return f"collapsed: {reason}" if reason else None
 
     every = round(cfg.eval.every_epochs * facts["steps_per_epoch"])

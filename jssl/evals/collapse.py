@@ -1,7 +1,5 @@
 """Has the embedding collapsed? Cheap measures on the device, usable during training."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ from jaxtyping import Array, Float
 HIGHEST = jax.lax.Precision.HIGHEST
 LEAST_RANK = 2.0  # an effective rank below this is a line
 LEAST_DEVIATION = 0.01  # as a share of the ideal; a healthy MAE has some 0.05
+LEAST_SPREAD = 0.05  # of the projections
 
 
 @jax.jit
@@ -38,50 +37,19 @@ def effective_rank(z: Float[Array, "n d"]) -> Float[Array, ""]:
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
 
 
-@jax.jit
-def deviation(z: Float[Array, "n d"]) -> Float[Array, ""]:
-    """Mean over dimensions of the standard deviation of the l2-normalised embedding.
-
-    From 0, where all examples fall on one point, to ``1 / sqrt(d)``, where they are spread evenly
-    over the sphere (arXiv 2011.10566, section 4.1).
-    """
-    return jnp.mean(jnp.std(_unit(z), axis=0))
-
-
-@partial(jax.jit, static_argnames="alpha")
-def alignment(
-    z1: Float[Array, "n d"], z2: Float[Array, "n d"], alpha: float = 2.0
-) -> Float[Array, ""]:
-    """Mean of ``||z1 - z2|| ** alpha`` over positive pairs on the unit sphere; 0 is perfect.
-
-    Section 4.1 of arXiv 2005.10242. The embeddings are normalised here.
-    """
-    return jnp.mean(jnp.sum(jnp.square(_unit(z1) - _unit(z2)), axis=1) ** (alpha / 2))
-
-
-@partial(jax.jit, static_argnames="t")
-def uniformity(z: Float[Array, "n d"], t: float = 2.0) -> Float[Array, ""]:
-    """``log`` of the mean of ``exp(-t * ||a - b||^2)`` over distinct pairs; lower is more uniform.
-
-    Section 4.1 of arXiv 2005.10242, from 0 for one point down to about ``-2 t``. The embedding is
-    normalised here. Holds an [n n] matrix; give it some thousand examples.
-    """
-    z = _unit(z)
-    n = len(z)
-    if n < 2:
-        raise ValueError(f"uniformity needs at least 2 examples, got {n}")
-    distance = 2 - 2 * jnp.dot(z, z.T, precision=HIGHEST)
-    itself = jnp.eye(n, dtype=bool)
-    logs = jnp.where(itself, -jnp.inf, -t * jnp.maximum(distance, 0))
-    return jax.scipy.special.logsumexp(logs) - jnp.log(jnp.asarray(n * (n - 1), z.dtype))
-
-
-def collapsed(effective_rank: float, deviation: float, dimensions: int) -> str | None:
+def collapsed(
+    effective_rank: float,
+    deviation: float,
+    dimensions: int,
+    projection_spread: float | None = None,
+) -> str | None:
     """Why an embedding counts as collapsed, in a sentence; None where it does not.
 
     It does if a value is not finite, if the effective rank is below 2 (all examples lie about one
-    line: dimensional collapse), or if the deviation is below a hundredth of the ideal
-    ``1 / sqrt(dimensions)`` (all lie about one point: complete collapse).
+    line: dimensional collapse), if the deviation is below a hundredth of the ideal
+    ``1 / sqrt(dimensions)`` (all lie about one point: complete collapse), or if the projections,
+    where a method has some, lie about one point, which shows long before the embedding follows:
+    their spread (`jssl.losses.spread`) is below a twentieth.
     """
     ideal = dimensions**-0.5
     if not (effective_rank < jnp.inf and deviation < jnp.inf):
@@ -96,14 +64,13 @@ def collapsed(effective_rank: float, deviation: float, dimensions: int) -> str |
             f"All examples fall close to one line: effective rank {effective_rank:.1f} of"
             f" {dimensions}."
         )
+    if projection_spread is not None and not projection_spread >= LEAST_SPREAD:
+        return (
+            f"All projections fall close to one point: {projection_spread:.1%} of an even spread;"
+            " the embedding will follow."
+        )
     return None
 
 
 def _wide(z: Array) -> Array:
     return z.astype(np.promote_types(z.dtype, np.float32))
-
-
-def _unit(z: Array) -> Array:
-    z = _wide(z)
-    length = jnp.linalg.norm(z, axis=-1, keepdims=True)
-    return z / jnp.maximum(length, jnp.finfo(z.dtype).tiny)

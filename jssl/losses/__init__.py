@@ -1,5 +1,5 @@
 """Losses: pure functions, arrays in, scalar out."""
 
-from jssl.losses import contrastive, reconstruction, regression
+from jssl.losses import contrastive, reconstruction, regression, spread
 
-__all__ = ["contrastive", "reconstruction", "regression"]
+__all__ = ["contrastive", "reconstruction", "regression", "spread"]

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jssl.losses import regression
+from jssl.losses import regression, spread
 from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.nn import teacher
+from jssl.nn.forward import forward, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -50,62 +51,36 @@ def byol(
     projector = MLP((hidden, out), bias=True, **dtypes)
     predictor = MLP((hidden, out), bias=True, **dtypes) if predict else None
     student = JointEmbedding(encoder, projector, predictor)
-    teacher = JointEmbedding(encoder, projector)
-
-    def without_predictor(tree):
-        return {name: leaf for name, leaf in tree.items() if name != "predictor"}
+    target = JointEmbedding(encoder, projector)
 
     def init(key, batch):
-        variables = dict(student.init(key, prepare(batch), train=False))
-        params = variables.pop("params")
-        teacher_vars = {
-            name: without_predictor(tree) for name, tree in ({"params": params} | variables).items()
-        }
-        # A copy, since the train state is donated and may not hold one buffer twice.
-        teacher_vars = jax.tree.map(jnp.copy, teacher_vars)
-        return Vars(params, {"student": variables, "teacher": teacher_vars})
-
-    def run(net, params, stats, x, key):
-        # Each view passes alone, so that batch norm sees the views of one distribution at a time.
-        out, stats = net.apply(
-            {"params": params, **stats}, x, train=True, mutable=list(stats), rngs={"dropout": key}
-        )
-        return out, dict(stats)
+        params, stats = start(student, key, prepare(batch))
+        ema = teacher.begin(teacher.without(params, "predictor"))
+        ema_stats = {k: teacher.begin(teacher.without(v, "predictor")) for k, v in stats.items()}
+        return Vars(params, {"stats": stats, "teacher": ema, "teacher_stats": ema_stats})
 
     def loss(params, state, views, key, step):
-        teacher_params, teacher_stats = _split(state["teacher"])
-        stats, keys = state["student"], jax.random.split(key, 4)
-        student1, stats = run(student, params, stats, views[:, 0], keys[0])
-        student2, stats = run(student, params, stats, views[:, 1], keys[1])
-        teacher1, teacher_stats = run(teacher, teacher_params, teacher_stats, views[:, 0], keys[2])
-        teacher2, teacher_stats = run(teacher, teacher_params, teacher_stats, views[:, 1], keys[3])
+        keys, stats, ema_stats = jax.random.split(key, 4), state["stats"], state["teacher_stats"]
+        # Each view passes alone, so that batch norm sees the views of one distribution at a time.
+        student1, stats = forward(student, params, stats, views[:, 0], keys[0])
+        student2, stats = forward(student, params, stats, views[:, 1], keys[1])
+        target1, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 0], keys[2])
+        target2, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 1], keys[3])
         q1, q2 = (s.p if predict else s.z for s in (student1, student2))
         # Equation 2 in both directions; negative_cosine stops the gradient at the teacher.
-        value = (2 + 2 * regression.negative_cosine(q1, teacher2.z)) + (
-            2 + 2 * regression.negative_cosine(q2, teacher1.z)
+        value = (2 + 2 * regression.negative_cosine(q1, target2.z)) + (
+            2 + 2 * regression.negative_cosine(q2, target1.z)
         )
-        state = {"student": stats, "teacher": {"params": teacher_params, **teacher_stats}}
-        return value, Out(state, {"loss": value})
+        metrics = {"loss": value} | spread.spread(student1.z, student2.z)
+        return value, Out(state | {"stats": stats, "teacher_stats": ema_stats}, metrics)
 
     def after(params, state, step):
         # Section 3.3: tau rises from its base to 1 along a cosine.
-        progress = jnp.asarray(step, jnp.float32) / total_steps
-        rate = (1 - tau) * (jnp.cos(jnp.pi * progress) + 1) / 2
-
-        def towards(old, new):
-            return old + rate.astype(old.dtype) * (new - old)
-
-        online = without_predictor(params)
-        new = jax.tree.map(towards, state["teacher"]["params"], online)
-        return {"student": state["student"], "teacher": state["teacher"] | {"params": new}}
+        rate = teacher.slowing(tau, step, total_steps)
+        online = teacher.without(params, "predictor")
+        return state | {"teacher": teacher.follow(state["teacher"], online, rate)}
 
     def embed(params, state, batch):
-        variables = {"params": params, **state["student"]}
-        return student.apply(variables, prepare(batch), method="encode")
+        return student.apply({"params": params, **state["stats"]}, prepare(batch), method="encode")
 
     return Method(init, views, loss, after, embed)
-
-
-def _split(variables):
-    stats = dict(variables)
-    return stats.pop("params"), stats

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from jssl.losses import contrastive
+from jssl.losses import contrastive, spread
 from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.nn.forward import forward_together, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -47,23 +48,15 @@ def simclr(
     net = JointEmbedding(encoder, projector)
 
     def init(key, batch):
-        variables = dict(net.init(key, prepare(batch), train=False))
-        return Vars(params=variables.pop("params"), state=variables)
+        return Vars(*start(net, key, prepare(batch)))
 
     def loss(params, state, views, key, step):
-        n = len(views)
         # One forward pass for both views, so that batch norm sees all 2n of them.
-        flat = views.reshape(2 * n, *views.shape[2:])
-        (_, z, _), state = net.apply(
-            {"params": params, **state},
-            flat,
-            train=True,
-            mutable=list(state),
-            rngs={"dropout": key},
-        )
-        z = z.reshape(n, 2, -1)
-        value, accuracy = contrastive.ntxent_accuracy(z[:, 0], z[:, 1], temperature)
-        return value, Out(dict(state), {"loss": value, "proxy_accuracy": accuracy})
+        (_, z, _), state = forward_together(net, params, state, views, key)
+        z1, z2 = z[:, 0], z[:, 1]
+        value, accuracy = contrastive.ntxent_accuracy(z1, z2, temperature)
+        metrics = {"loss": value, "proxy_accuracy": accuracy} | spread.spread(z1, z2)
+        return value, Out(state, metrics)
 
     def after(params, state, step):
         return state

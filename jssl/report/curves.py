@@ -63,6 +63,25 @@ CURVES = (
         " zero is collapse to a point.",
     ),
     Curve(
+        "projection_spread",
+        "Spread of the projections",
+        "The same where the loss looks, as a share of an even spread. It falls to zero before the"
+        " embedding does.",
+        percent=True,
+    ),
+    Curve(
+        "alignment",
+        "Alignment",
+        "Mean squared distance between the projections of two views of one image; zero is perfect.",
+        smooth=True,
+    ),
+    Curve(
+        "uniformity",
+        "Uniformity",
+        "How evenly the projections fill the sphere: lower is more even, zero is one point.",
+        smooth=True,
+    ),
+    Curve(
         "learning_rate",
         "Learning rate",
         "The size of a step: usually warmed up from zero, then brought down slowly.",

@@ -152,7 +152,7 @@ def _verdict(run: Run) -> str:
         return ""
     from jssl.evals.collapse import collapsed
 
-    reason = collapsed(rank, deviation, dimensions)
+    reason = collapsed(rank, deviation, dimensions, last(run.metrics, "projection_spread"))
     if reason:
         return f'<p class="verdict bad"><b>Collapsed.</b> {html.escape(reason)}</p>'
     spread = 100 * deviation * dimensions**0.5

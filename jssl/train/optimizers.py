@@ -1,5 +1,7 @@
 """Optimizers by name, from optax."""
 
+from collections.abc import Mapping
+
 import jax
 import optax
 
@@ -21,7 +23,7 @@ def sgd(
     *,
     momentum: float = 0.9,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
 ) -> optax.GradientTransformation:
     """SGD with momentum; decay is added to the gradient, for weights alone."""
     return optax.chain(
@@ -36,7 +38,7 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-    weight_decay: float = 0.05,
+    weight_decay: optax.ScalarOrSchedule = 0.05,
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101); decay is decoupled, times the learning rate, for weights alone."""
     return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=is_weight)
@@ -46,7 +48,7 @@ def lars(
     lr: optax.ScalarOrSchedule,
     *,
     momentum: float = 0.9,
-    weight_decay: float = 1e-6,
+    weight_decay: optax.ScalarOrSchedule = 1e-6,
     trust_coefficient: float = 0.001,
 ) -> optax.GradientTransformation:
     """LARS (arXiv 1708.03888); biases and norms have neither decay nor adaptation.
@@ -67,17 +69,40 @@ OPTIMIZERS = {"sgd": sgd, "adamw": adamw, "lars": lars}
 
 
 def build(
-    name: str, lr: optax.ScalarOrSchedule, *, clip: float | None = None, **options
+    name: str,
+    lr: optax.ScalarOrSchedule,
+    *,
+    constant: Mapping[str, float] | None = None,
+    clip: float | None = None,
+    **options,
 ) -> optax.GradientTransformation:
     """An optimizer by name.
 
     Args:
       name: a key of `OPTIMIZERS`.
       lr: learning rate or schedule; the actual one, not scaled by the batch size.
+      constant: branches of the parameters, such as ``predictor``, that have a constant learning
+        rate of their own (SimSiam, arXiv 2011.10566, section 4.2).
       clip: bound on the global norm of the gradient; None leaves it alone.
       **options: of that optimizer.
+
+    Raises:
+      ValueError: if the bound is not positive or, at ``init``, if there is no branch of that name.
     """
     if clip is not None and clip <= 0:
         raise ValueError(f"optimizer.clip must be > 0, got {clip}")
     tx = OPTIMIZERS[name](lr, **options)
+    if constant:
+        parts = {part: OPTIMIZERS[name](rate, **options) for part, rate in constant.items()}
+        tx = optax.partition({"": tx, **parts}, lambda params: _labels(params, parts))
     return tx if clip is None else optax.chain(optax.clip_by_global_norm(clip), tx)
+
+
+def _labels(params, parts):
+    """For each branch of the parameters the name of its own optimizer, or that of the rest."""
+    for part in parts:
+        if part not in params:
+            raise ValueError(
+                f"optimizer.constant names {part!r}, the parameters have {', '.join(params)}"
+            )
+    return {name: name if name in parts else "" for name in params}

@@ -26,3 +26,12 @@ def warmup_cosine(peak: float, steps: int, warmup: int = 0, final: float = 0.0) 
         decay_steps=steps,
         end_value=final,
     )
+
+
+def cosine(first: float, final: float, steps: int) -> optax.Schedule:
+    """From ``first`` to ``final`` along half a cosine, up or down: DINO's weight decay.
+
+    Source: Caron et al. 2021, arXiv 2104.14294, section 3.2.
+    """
+    fall = optax.cosine_decay_schedule(1.0, steps)
+    return lambda step: final + (first - final) * fall(step)

@@ -63,6 +63,8 @@ def make_step(
             grads, out = _accumulated(forward_backward, train, batch, key, accumulate)
         updates, opt_state = tx.update(grads, train.opt_state, train.params)
         params = optax.apply_updates(train.params, updates)
+        if method.adjust is not None:
+            params = method.adjust(train.params, params, out.state, train.step)
         state = method.after(params, out.state, train.step)
         metrics = out.metrics | {"grad_norm": optax.tree.norm(grads)}
         return TrainState(train.step + 1, train.key, params, state, opt_state), metrics

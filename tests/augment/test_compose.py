@@ -117,12 +117,18 @@ def test_two_views_stand_beside_the_batch():
 
 
 def test_multi_crop():
-    views = compose.multi_crop(dim(12), dim(6), 2, 3)(KEY, X)
-    assert [v.shape for v in views] == [(6, 12, 12, 3)] * 2 + [(6, 6, 6, 3)] * 3
-    assert len({np.asarray(v).tobytes() for v in views}) == 5
-    assert len(compose.multi_crop(dim(12), dim(6), 1, 0)(KEY, X)) == 1
-    with pytest.raises(ValueError, match="n_global and n_local must be >= 0"):
-        compose.multi_crop(dim(12), dim(6), 0, 0)
+    def corner(key, x):
+        return x[:, :6, :6] * jax.random.uniform(key, (len(x), 1, 1, 1))
+
+    views = compose.multi_crop(compose.two_views(dim(12)), corner, 3)(KEY, X)
+    assert [v.shape for v in views] == [(6, 2, 12, 12, 3), (6, 3, 6, 6, 3)]
+    # Each small view is one of its own image, and no two are alike.
+    share = np.asarray(views[1] / X[:, None, :6, :6])
+    np.testing.assert_allclose(share, share[:, :, :1, :1, :1] + 0 * share, rtol=1e-5)
+    assert len(np.unique(share[:, :, 0, 0, 0])) == 18
+    assert len(compose.multi_crop(compose.two_views(dim(12)), corner, 0)(KEY, X)) == 1
+    with pytest.raises(ValueError, match="must be >= 0, got -1"):
+        compose.multi_crop(compose.two_views(dim(12)), corner, -1)
 
 
 def test_a_sharded_batch_gives_the_same_views_without_moving_images():

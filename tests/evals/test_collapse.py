@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jssl.evals import collapse
+from jssl.losses import spread
 
 N, D = 400, 64
 RNG = np.random.default_rng(0)
@@ -43,11 +44,11 @@ def test_effective_rank_of_zeros_and_of_a_rotation():
 
 
 def test_deviation_is_ideal_on_the_sphere_and_zero_on_a_point():
-    sphere = collapse.deviation(jnp.asarray(RNG.standard_normal((20000, D)), jnp.float32))
+    sphere = spread.deviation(jnp.asarray(RNG.standard_normal((20000, D)), jnp.float32))
     assert float(sphere) == pytest.approx(D**-0.5, rel=0.01)
-    assert float(collapse.deviation(jnp.asarray(SPECTRA["one point"], jnp.float32))) < 1e-6
+    assert float(spread.deviation(jnp.asarray(SPECTRA["one point"], jnp.float32))) < 1e-6
     z = NORMAL / np.linalg.norm(NORMAL, axis=1, keepdims=True)
-    got = float(collapse.deviation(jnp.asarray(5 * NORMAL, jnp.float32)))
+    got = float(spread.deviation(jnp.asarray(5 * NORMAL, jnp.float32)))
     assert got == pytest.approx(z.std(axis=0).mean(), rel=1e-5)
 
 
@@ -56,15 +57,15 @@ def test_alignment_and_uniformity_against_all_pairs():
     x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (a, b))
     lengths = np.linalg.norm(x - y, axis=1)
     a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
-    assert float(collapse.alignment(a, b)) == pytest.approx((lengths**2).mean(), rel=1e-5)
-    assert float(collapse.alignment(a, b, alpha=1.0)) == pytest.approx(lengths.mean(), rel=1e-5)
-    assert float(collapse.alignment(a, a)) < 1e-12
+    assert float(spread.alignment(a, b)) == pytest.approx((lengths**2).mean(), rel=1e-5)
+    assert float(spread.alignment(a, b, alpha=1.0)) == pytest.approx(lengths.mean(), rel=1e-5)
+    assert float(spread.alignment(a, a)) < 1e-12
     pairs = [np.exp(-2 * ((x[i] - x[j]) ** 2).sum()) for i in range(50) for j in range(i)]
-    assert float(collapse.uniformity(a)) == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
+    assert float(spread.uniformity(a)) == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
     one_point = jnp.asarray(SPECTRA["one point"], jnp.float32)
-    assert float(collapse.uniformity(one_point)) == pytest.approx(0, abs=1e-5)
+    assert float(spread.uniformity(one_point)) == pytest.approx(0, abs=1e-5)
     with pytest.raises(ValueError, match="at least 2 examples, got 1"):
-        collapse.uniformity(a[:1])
+        spread.uniformity(a[:1])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_alignment_and_uniformity_against_all_pairs():
 )
 def test_verdict(name, reason):
     z = jnp.asarray(SPECTRA[name], jnp.float32)
-    rank, deviation = float(collapse.effective_rank(z)), float(collapse.deviation(z))
+    rank, deviation = float(collapse.effective_rank(z)), float(spread.deviation(z))
     verdict = collapse.collapsed(rank, deviation, D)
     assert verdict is None if reason is None else reason in verdict
 

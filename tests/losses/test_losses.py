@@ -6,24 +6,12 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references import losses as reference
+from references.agreement import agree
 
 from jssl.losses import contrastive, reconstruction, regression
 
 RNG = np.random.default_rng(0)
 Z1, Z2 = RNG.normal(size=(6, 5)), RNG.normal(size=(6, 5)) * 3
-
-
-def agree(ours, theirs, *inputs):
-    """Value to 1e-12; gradient by every input to what central differences of theirs can tell."""
-    np.testing.assert_allclose(ours(*map(jnp.asarray, inputs)), theirs(*inputs), rtol=1e-12)
-    gradients = jax.grad(ours, argnums=range(len(inputs)))(*map(jnp.asarray, inputs))
-    for i, gradient in enumerate(gradients):
-
-        def along(x, i=i):
-            return theirs(*inputs[:i], x, *inputs[i + 1 :])
-
-        expected = reference.numerical_gradient(along, inputs[i])
-        np.testing.assert_allclose(gradient, expected, atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("x64")

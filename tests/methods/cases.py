@@ -37,6 +37,8 @@ def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100, o
     plain = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0}
     view = compose.image_view(size, scale=scale, **plain, mean=MEAN, std=STD)
     pair = compose.two_views(view)
+    small = compose.image_view(size // 2, scale=(0.1, 0.4), **plain, mean=MEAN, std=STD)
+    crops = compose.multi_crop(pair, small, 2)
     pixel = dtype or jnp.float32
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
 
@@ -47,9 +49,12 @@ def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100, o
         "encoder": encoder(dtype=dtype, param_dtype=wide),
         "view": lambda key, batch: view(key, pixels(batch)),
         "views": lambda key, batch: pair(key, pixels(batch)),
+        "crops": lambda key, batch: crops(key, pixels(batch)),
         "prepare": lambda batch: image.normalize(image.resize(pixels(batch), size), MEAN, STD),
         "restore": lambda x: jnp.clip(image.denormalize(x, MEAN, STD), 0, 1),
         "total_steps": steps,
+        "steps_per_epoch": 2,
+        "examples": 16,
     }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters

@@ -10,6 +10,7 @@ import pytest
 
 from jssl import data, methods
 from jssl.evals import collapse, features, knn
+from jssl.losses import spread
 from jssl.nn import encoders
 from jssl.train import optimizers
 from jssl.train import step as train_step
@@ -50,7 +51,7 @@ def measure(method, params, state):
     known, asked = features.extract(embed, fit), features.extract(embed, held_out)
     accuracy = knn.knn(known, fit["label"], asked, held_out["label"], num_classes=10)
     centred = jnp.asarray(asked - asked.mean(axis=0, keepdims=True))
-    rank, deviation = collapse.effective_rank(centred), collapse.deviation(jnp.asarray(asked))
+    rank, deviation = collapse.effective_rank(centred), spread.deviation(jnp.asarray(asked))
     return accuracy, float(rank), float(deviation), asked.shape[1]
 
 

@@ -48,14 +48,3 @@ def mae(target, pred, mask, norm_pix):
         target = (target - mean) / (var + 1e-6) ** 0.5
     loss = ((pred - target) ** 2).mean(-1)
     return (loss * mask).sum() / mask.sum()
-
-
-def numerical_gradient(f, x, epsilon=1e-6):
-    """Central differences, entry by entry."""
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(*x.shape):
-        up, down = x.copy(), x.copy()
-        up[index] += epsilon
-        down[index] -= epsilon
-        gradient[index] = (f(up) - f(down)) / (2 * epsilon)
-    return gradient

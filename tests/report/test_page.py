@@ -39,6 +39,7 @@ def measurements():
     for step in range(1, 101):
         line = {"step": step, "epoch": step / 10, "time": 1e9 + 3 * step, "loss": 9 / step}
         line |= {"proxy_accuracy": step / 200, "learning_rate": 0.1, "positive_similarity": 0.5}
+        line |= {"alignment": 0.4, "uniformity": -3.0, "projection_spread": 0.9}
         yield line
         if step % 20 == 0:
             yield {

@@ -1,0 +1,50 @@
+"""Passing views through a network in training, statistics threaded through."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jssl.method import Array, PyTree
+
+
+def start(net: nn.Module, key: Array, x: Any, **options: Any) -> tuple[PyTree, PyTree]:
+    """Parameters and the other collections (batch statistics) of a network for inputs like x."""
+    variables = dict(net.init(key, x, train=False, **options))
+    return variables.pop("params"), variables
+
+
+def forward(
+    net: nn.Module, params: PyTree, stats: PyTree, x: Any, key: Array, **options: Any
+) -> tuple[Any, PyTree]:
+    """One training pass: the output and the statistics after it.
+
+    Args:
+      net: takes ``train``.
+      params: its parameters.
+      stats: its other collections, as from `start`.
+      x: [n ...].
+      key: for whatever is random in it.
+      options: further arguments of its call.
+    """
+    out, stats = net.apply(
+        {"params": params, **stats},
+        x,
+        train=True,
+        mutable=list(stats),
+        rngs={"dropout": key},
+        **options,
+    )
+    return out, dict(stats)
+
+
+def forward_together(
+    net: nn.Module, params: PyTree, stats: PyTree, views: Array, key: Array
+) -> tuple[Any, PyTree]:
+    """`forward` of all views [n v ...] in one pass, so that batch norm sees the n * v of them.
+
+    Every array of the output comes back as [n v ...].
+    """
+    n, v = views.shape[:2]
+    out, stats = forward(net, params, stats, views.reshape(n * v, *views.shape[2:]), key)
+    return jax.tree.map(lambda x: x.reshape(n, v, *x.shape[1:]), out), stats
