@@ -49,6 +49,7 @@ def pretrain(arguments) -> int:
         "class_names": source.class_names,
     }
     method = build.method(cfg, facts)
+    facts["dimensions"] = runs.dimensions(method, facts)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
     runs.begin(arguments.workdir, cfg, facts)
     train = loop.fit(
@@ -100,7 +101,7 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
         reason = collapse.collapsed(
             values["effective_rank"],
             values["deviation"],
-            runs.dimensions(method, facts),
+            facts["dimensions"],
             values.get("projection_spread"),
         )
         return f"collapsed: {reason}" if reason else None

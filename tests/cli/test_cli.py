@@ -146,6 +146,20 @@ def test_evaluate_embed_report(trained, tmp_path):
     assert "simclr" in page
 
 
+@pytest.mark.slow
+def test_a_forced_collapse_is_called_in_the_progress_line_and_in_the_report(tmp_path):
+    """BYOL without predictor and without EMA (its paper's table 5)."""
+    options = ["--config.train.epochs=20", "--config.eval.every_epochs=0"]
+    forced = ["--config.method.predict=false", "--config.method.tau=0"]
+    healthy = pretrain(tmp_path / "healthy", *options, config="byol")
+    assert "collapsed" not in healthy.stdout
+    collapsed = pretrain(tmp_path / "collapsed", *options, *forced, config="byol")
+    last = collapsed.stdout.strip().splitlines()[-1]
+    assert "collapsed: All projections fall close to one point" in last
+    jssl("report", "--workdir", tmp_path / "collapsed")
+    assert "<b>Collapsed.</b>" in (tmp_path / "collapsed" / "report.html").read_text()
+
+
 def test_another_config_in_the_same_folder_is_refused(trained):
     done = pretrain(trained, "--config.optimizer.lr=7", code=2)
     assert "holds a run with" in done.stderr
