@@ -25,6 +25,10 @@ def vit(**options):
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
+    "barlow_twins": ((resnet, vit), {"hidden": 32, "out": 16}),
+    "vicreg": ((resnet, vit), {"hidden": 32, "out": 16}),
+    # Parts that divide every batch of the ladder; so small that they are close to singular.
+    "wmse": ((resnet, vit), {"hidden": 32, "out": 3, "sub_batch": 4, "epsilon": 0.1}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
 }
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
