@@ -1,13 +1,15 @@
 """Pretext tasks, one file a paper. Each is a function that returns a `jssl.method.Method`."""
 
 from jssl.methods.byol import byol
+from jssl.methods.dcl import dcl
 from jssl.methods.mae import mae
 from jssl.methods.simclr import simclr
 
 METHODS = {
     "simclr": simclr,
+    "dcl": dcl,
     "byol": byol,
     "mae": mae,
 }
 
-__all__ = ["METHODS", "byol", "mae", "simclr"]
+__all__ = ["METHODS", "byol", "dcl", "mae", "simclr"]

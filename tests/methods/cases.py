@@ -24,6 +24,7 @@ def vit(**options):
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "dcl": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
 }

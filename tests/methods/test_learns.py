@@ -29,6 +29,7 @@ def vit(**options):
 # Encoder, optimizer, method options other than those of the ladder.
 RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
+    "dcl": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
 }
