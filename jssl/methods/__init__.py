@@ -3,13 +3,15 @@
 from jssl.methods.byol import byol
 from jssl.methods.dcl import dcl
 from jssl.methods.mae import mae
+from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.simclr import simclr
 
 METHODS = {
     "simclr": simclr,
     "dcl": dcl,
+    "moco_v2": moco_v2,
     "byol": byol,
     "mae": mae,
 }
 
-__all__ = ["METHODS", "byol", "dcl", "mae", "simclr"]
+__all__ = ["METHODS", "byol", "dcl", "mae", "moco_v2", "simclr"]

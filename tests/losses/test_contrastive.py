@@ -17,8 +17,21 @@ Z1, Z2 = RNG.normal(size=(6, 5)), RNG.normal(size=(6, 5)) * 3
 ORDER = RNG.permutation(6)
 ROTATION = np.linalg.qr(RNG.normal(size=(5, 5)))[0]
 dclw = functools.partial(contrastive.decoupled, sigma=0.5)
-LOSSES = {"dcl": contrastive.decoupled, "dclw": dclw}
-ACCURACIES = {"dcl": contrastive.decoupled_accuracy}
+QUEUE = RNG.normal(size=(7, 5))
+QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
+
+
+def moco(q, k, temperature=0.2, **options):
+    return contrastive.infonce(q, k, jnp.asarray(QUEUE, q.dtype), temperature, **options)
+
+
+LOSSES = {
+    "dcl": contrastive.decoupled,
+    "dclw": dclw,
+    "moco": moco,
+    "moco_v3": functools.partial(contrastive.infonce, queue=None),
+}
+ACCURACIES = {"dcl": contrastive.decoupled_accuracy, "moco_v3": contrastive.infonce_accuracy}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -34,18 +47,39 @@ class TestReferences:
             Z2,
         )
 
+    @pytest.mark.parametrize("temperature", [0.07, 0.2])
+    def test_infonce(self, temperature):
+        """MoCo with a queue and MoCo v3 without; keys are constants."""
+        k, queue = jnp.asarray(Z2), jnp.asarray(QUEUE)
+        agree(
+            lambda q: contrastive.infonce(q, k, queue, temperature),
+            lambda q: reference.moco(q, Z2, QUEUE, temperature),
+            Z1,
+        )
+        agree(
+            lambda q: 2 * temperature * contrastive.infonce(q, k, None, temperature),
+            lambda q: reference.moco_v3(q, Z2, temperature),
+            Z1,
+        )
+
 
 @every_loss
 @pytest.mark.usefixtures("x64")
 class TestInvariances:
-    def test_order_rotation_and_scale(self, loss):
+    def test_order_and_scale(self, loss):
         value = loss(jnp.asarray(Z1), jnp.asarray(Z2))
-        for a, b in (
-            (Z1[ORDER], Z2[ORDER]),
-            (Z1 @ ROTATION, Z2 @ ROTATION),
-            (Z1 * 7, Z2 * 0.1),
-        ):
+        for a, b in ((Z1[ORDER], Z2[ORDER]), (Z1 * 7, Z2 * 0.1)):
             np.testing.assert_allclose(loss(jnp.asarray(a), jnp.asarray(b)), value, rtol=1e-12)
+
+    def test_rotation(self, loss):
+        value = loss(jnp.asarray(Z1), jnp.asarray(Z2))
+        turned = loss(jnp.asarray(Z1 @ ROTATION), jnp.asarray(Z2 @ ROTATION))
+        if loss is moco:  # whose queue would have to turn too
+            queue = jnp.asarray(QUEUE @ ROTATION)
+            turned = contrastive.infonce(
+                jnp.asarray(Z1 @ ROTATION), jnp.asarray(Z2 @ ROTATION), queue
+            )
+        np.testing.assert_allclose(turned, value, rtol=1e-12)
 
     def test_the_pairing_matters(self, loss):
         a = loss(jnp.asarray(Z1), jnp.asarray(Z1 + 0.1 * Z2))
@@ -81,16 +115,16 @@ def test_bfloat16_gives_a_float32_loss(loss):
 
 
 @every_loss
-@pytest.mark.parametrize("x", [np.zeros((2, 3)), np.full((2, 3), 1e-30)])
+@pytest.mark.parametrize("x", [np.zeros((2, 5)), np.full((2, 5), 1e-30)])
 def test_zero_vectors_have_a_finite_gradient(loss, x):
-    gradient = jax.grad(lambda z: loss(z, jnp.ones((2, 3))))(jnp.asarray(x))
+    gradient = jax.grad(lambda z: loss(z, jnp.ones((2, 5))))(jnp.asarray(x))
     assert np.isfinite(gradient).all()
 
 
 @every_loss
 def test_bad_temperature(loss):
     with pytest.raises(ValueError, match=r"temperature must be > 0, got -0.1"):
-        loss(jnp.ones((2, 3)), jnp.ones((2, 3)), temperature=-0.1)
+        loss(jnp.ones((2, 5)), jnp.ones((2, 5)), temperature=-0.1)
 
 
 @pytest.mark.parametrize("accuracy", ACCURACIES.values(), ids=ACCURACIES)
@@ -134,3 +168,33 @@ class TestDecoupled:
             contrastive.decoupled(jnp.ones((2, 3)), jnp.ones((2, 3)), 0.1, 0.0)
         with pytest.raises(ValueError, match="at least 2 examples, got 1"):
             contrastive.decoupled(jnp.ones((1, 3)), jnp.ones((1, 3)))
+
+
+@pytest.mark.usefixtures("x64")
+class TestInfonce:
+    @pytest.mark.parametrize("queue", [None, QUEUE], ids=["batch", "queue"])
+    def test_keys_have_no_gradient(self, queue):
+        def loss(q, k, queue):
+            return contrastive.infonce(q, k, queue)
+
+        queue = None if queue is None else jnp.asarray(queue)
+        inputs = (1,) if queue is None else (1, 2)
+        for gradient in jax.grad(loss, inputs)(jnp.asarray(Z1), jnp.asarray(Z2), queue):
+            np.testing.assert_array_equal(gradient, 0)
+
+    def test_equal_vectors_are_chance(self):
+        ones = jnp.ones((6, 4))
+        np.testing.assert_allclose(contrastive.infonce(ones, ones), np.log(6), rtol=1e-12)
+        queue = jnp.full((7, 4), 0.5)
+        np.testing.assert_allclose(contrastive.infonce(ones, ones, queue), np.log(8), rtol=1e-12)
+
+    def test_the_order_of_the_queue_does_not_matter(self):
+        a, b = jnp.asarray(Z1), jnp.asarray(Z2)
+        np.testing.assert_allclose(
+            contrastive.infonce(a, b, jnp.asarray(QUEUE[::-1])), moco(a, b), rtol=1e-12
+        )
+
+    def test_accuracy_against_a_queue(self):
+        z = jnp.eye(4)
+        accuracy = contrastive.infonce_accuracy(z, z + 0.1, z[:1])[1]
+        np.testing.assert_allclose(accuracy, 0.75)  # the first query itself stands in the queue

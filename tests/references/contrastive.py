@@ -1,7 +1,7 @@
 """Contrastive losses and state updates transcribed into numpy, plain and float64."""
 
 import numpy as np
-from references.losses import l2_normalize
+from references.losses import l2_normalize, softmax_cross_entropy
 
 
 def logsumexp(x):
@@ -28,3 +28,17 @@ def dcl(z1, z2, temperature, sigma=None):
         return (positive + logsumexp(similarity + mask * np.log(1e-45))).mean()
 
     return one_way(z1, z2) + one_way(z2, z1)
+
+
+def moco(q, k, queue, temperature):
+    """facebookresearch/moco moco/builder.py forward with the cross entropy of main_moco.py."""
+    q, k = l2_normalize(q), l2_normalize(k)
+    logits = np.concatenate([(q * k).sum(1, keepdims=True), q @ queue.T], 1) / temperature
+    return softmax_cross_entropy(np.eye(1, logits.shape[1]), logits).mean()
+
+
+def moco_v3(q, k, temperature):
+    """facebookresearch/moco-v3 moco/builder.py contrastive_loss, one direction, on one device."""
+    q, k = l2_normalize(q), l2_normalize(k)
+    logits = q @ k.T / temperature
+    return softmax_cross_entropy(np.eye(len(q)), logits).mean() * (2 * temperature)
