@@ -2,13 +2,17 @@
 
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.byol import byol
+from jssl.methods.dcl import dcl
 from jssl.methods.mae import mae
+from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.simclr import simclr
 from jssl.methods.vicreg import vicreg
 from jssl.methods.wmse import wmse
 
 METHODS = {
     "simclr": simclr,
+    "dcl": dcl,
+    "moco_v2": moco_v2,
     "byol": byol,
     "barlow_twins": barlow_twins,
     "vicreg": vicreg,
@@ -16,4 +20,4 @@ METHODS = {
     "mae": mae,
 }
 
-__all__ = ["METHODS", "barlow_twins", "byol", "mae", "simclr", "vicreg", "wmse"]
+__all__ = ["METHODS", "barlow_twins", "byol", "dcl", "mae", "moco_v2", "simclr", "vicreg", "wmse"]

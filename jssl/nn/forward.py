@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jssl.method import Array, PyTree
 
@@ -48,3 +49,25 @@ def forward_together(
     n, v = views.shape[:2]
     out, stats = forward(net, params, stats, views.reshape(n * v, *views.shape[2:]), key)
     return jax.tree.map(lambda x: x.reshape(n, v, *x.shape[1:]), out), stats
+
+
+def forward_groups(
+    net: nn.Module, params: PyTree, stats: PyTree, x: Array, key: Array, groups: int
+) -> tuple[Any, PyTree]:
+    """`forward` of x [n ...] in this many groups, each with batch statistics of its own.
+
+    As on that many devices without synchronised batch norm, but that the running statistics are
+    the mean of those after each group. One group is `forward`.
+
+    Raises:
+      ValueError: if the groups do not divide the batch.
+    """
+    n = len(x)
+    if n % groups:
+        raise ValueError(f"groups must divide the batch of {n}, got {groups}")
+    if groups == 1:
+        return forward(net, params, stats, x, key)
+    x, keys = x.reshape(groups, n // groups, *x.shape[1:]), jax.random.split(key, groups)
+    out, stats = jax.vmap(lambda x, key: forward(net, params, stats, x, key))(x, keys)
+    out = jax.tree.map(lambda y: y.reshape(n, *y.shape[2:]), out)
+    return out, jax.tree.map(lambda s: jnp.mean(s, axis=0), stats)

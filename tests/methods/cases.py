@@ -24,6 +24,8 @@ def vit(**options):
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "dcl": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "moco_v2": ((resnet, vit), {"hidden": 32, "out": 16, "momentum": 0.9, "queue": 64}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "barlow_twins": ((resnet, vit), {"hidden": 32, "out": 16}),
     "vicreg": ((resnet, vit), {"hidden": 32, "out": 16}),

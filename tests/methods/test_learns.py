@@ -29,6 +29,13 @@ def vit(**options):
 # Encoder, optimizer, method options other than those of the ladder.
 RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
+    "dcl": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
+    # The queue starts as noise, which is easy to tell from keys; a short one soon has keys alone.
+    "moco_v2": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "momentum": 0.9, "queue": 64},
+    ),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "barlow_twins": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "vicreg": (resnet, optimizers.sgd(0.05), {"hidden": 128, "out": 128}),
