@@ -9,36 +9,14 @@ kNN 49.0 %, linear 50.0 %
 (by the protocol of README.md).
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import defaults, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
     if recipe == "imagenet":
         return imagenet(data)
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     config.method = {"name": "simclr", "temperature": 0.2, "hidden": 512, "out": 128}
-    config.encoder = {"name": encoder}
-    if encoder.startswith("resnet"):
-        config.encoder.update({"width": 16, "stem": "2x2"})
-    # The paper's CIFAR-10 recipe (appendix B.9): half the colour distortion, no blur.
-    config.augment = {
-        "scale": (0.2, 1.0),
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "blur_p": 0.0,
-    }
-    config.optimizer = {
-        "name": "sgd",
-        "lr": 0.3,
-        "weight_decay": 1e-4,
-        "nesterov": True,
-        "warmup_epochs": 1.0,
-    }
     return config
 
 
