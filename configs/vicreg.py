@@ -32,7 +32,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
     # of warm-up.
     config.optimizer = {
         "name": "sgd",
-        "lr": 0.1,
+        "lr": 0.05,
         "weight_decay": 1e-4,
         "nesterov": True,
         "warmup_epochs": 1.0,

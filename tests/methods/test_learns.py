@@ -38,7 +38,7 @@ RECIPES = {
     ),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "barlow_twins": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
-    "vicreg": (resnet, optimizers.sgd(0.05), {"hidden": 128, "out": 128}),
+    "vicreg": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
 }
