@@ -36,6 +36,16 @@ RECIPES = {
         optimizers.sgd(0.2),
         {"hidden": 128, "out": 64, "momentum": 0.9, "queue": 64},
     ),
+    "moco_v3": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "momentum": 0.9, "temperature": 0.5},
+    ),
+    "nnclr": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "predictor_hidden": 128, "queue": 512, "temperature": 0.2},
+    ),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
 }
