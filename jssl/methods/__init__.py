@@ -5,6 +5,8 @@ from jssl.methods.byol import byol
 from jssl.methods.dcl import dcl
 from jssl.methods.mae import mae
 from jssl.methods.moco_v2 import moco_v2
+from jssl.methods.moco_v3 import moco_v3
+from jssl.methods.nnclr import nnclr
 from jssl.methods.simclr import simclr
 from jssl.methods.vicreg import vicreg
 from jssl.methods.wmse import wmse
@@ -13,6 +15,8 @@ METHODS = {
     "simclr": simclr,
     "dcl": dcl,
     "moco_v2": moco_v2,
+    "moco_v3": moco_v3,
+    "nnclr": nnclr,
     "byol": byol,
     "barlow_twins": barlow_twins,
     "vicreg": vicreg,
@@ -20,4 +24,16 @@ METHODS = {
     "mae": mae,
 }
 
-__all__ = ["METHODS", "barlow_twins", "byol", "dcl", "mae", "moco_v2", "simclr", "vicreg", "wmse"]
+__all__ = [
+    "METHODS",
+    "barlow_twins",
+    "byol",
+    "dcl",
+    "mae",
+    "moco_v2",
+    "moco_v3",
+    "nnclr",
+    "simclr",
+    "vicreg",
+    "wmse",
+]

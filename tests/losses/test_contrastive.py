@@ -30,8 +30,9 @@ LOSSES = {
     "dclw": dclw,
     "moco": moco,
     "moco_v3": functools.partial(contrastive.infonce, queue=None),
+    "nnclr": contrastive.nnclr,
 }
-ACCURACIES = {"dcl": contrastive.decoupled_accuracy, "moco_v3": contrastive.infonce_accuracy}
+ACCURACIES = {"dcl": contrastive.decoupled_accuracy, "nnclr": contrastive.nnclr_accuracy}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -61,6 +62,16 @@ class TestReferences:
             lambda q: reference.moco_v3(q, Z2, temperature),
             Z1,
         )
+
+    def test_nnclr(self):
+        """The neighbours are constants, the predictions of all examples are not."""
+        agree(
+            lambda p: contrastive.nnclr(jnp.asarray(Z1), p, 0.2),
+            lambda p: reference.nnclr(Z1, p, 0.2),
+            Z2,
+        )
+        gradient = jax.grad(contrastive.nnclr)(jnp.asarray(Z1), jnp.asarray(Z2))
+        np.testing.assert_array_equal(gradient, 0)
 
 
 @every_loss

@@ -26,6 +26,14 @@ CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "dcl": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "moco_v2": ((resnet, vit), {"hidden": 32, "out": 16, "momentum": 0.9, "queue": 64}),
+    "moco_v3": (
+        (resnet, vit),
+        {"hidden": 32, "out": 16, "momentum": 0.9, "temperature": 0.5},
+    ),
+    "nnclr": (
+        (resnet, vit),
+        {"hidden": 32, "out": 16, "predictor_hidden": 32, "queue": 64, "temperature": 0.2},
+    ),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "barlow_twins": ((resnet, vit), {"hidden": 32, "out": 16}),
     "vicreg": ((resnet, vit), {"hidden": 32, "out": 16}),

@@ -110,7 +110,92 @@ def test_groups_have_batch_statistics_of_their_own():
         forward.forward_groups(net, params, stats, x, jax.random.key(1), 5)
 
 
-@pytest.mark.parametrize("name", ["moco_v2"])
+def test_moco_v3_has_the_released_loss_and_momentum():
+    _, (params, state), views, loss = method = start("moco_v3")
+    plain = {"final_norm": "batch", "final_scale": False, "final_offset": False}
+    parts = cases.resnet(), heads.MLP((32, 16), **plain)
+    base, target = heads.JointEmbedding(*parts, heads.MLP((32, 16))), heads.JointEmbedding(*parts)
+    state = state | {"teacher": jax.tree.map(lambda x: x + 0.01, state["teacher"])}
+    q, k, stats, ema_stats = [], [], state["stats"], state["teacher_stats"]
+    for i in range(2):
+        made, stats = forward.forward(base, params, stats, views[:, i], jax.random.key(0))
+        keys, ema_stats = forward.forward(
+            target, state["teacher"], ema_stats, views[:, i], jax.random.key(0)
+        )
+        q, k = [*q, np.asarray(made.p)], [*k, np.asarray(keys.z)]
+    value, out = loss(params, state, views, jax.random.key(0), 3)
+    expected = reference.moco_v3(q[0], k[1], 0.5) + reference.moco_v3(q[1], k[0], 0.5)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for got, want in ((out.state["stats"], stats), (out.state["teacher_stats"], ema_stats)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
+    # main_moco.py adjust_moco_momentum, at the beginning of the next of 100 steps.
+    m = 1 - 0.5 * (1 + np.cos(np.pi * 4 / 100)) * (1 - 0.9)
+    student = np.asarray(params["projector"]["dense1"]["kernel"])
+    after = method[0].after(params, out.state, jnp.asarray(3))
+    moved = after["teacher"]["projector"]["dense1"]["kernel"]
+    before = np.asarray(state["teacher"]["projector"]["dense1"]["kernel"])
+    np.testing.assert_allclose(moved, m * before + (1 - m) * student, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_moco_v3_freezes_the_patch_projection_of_a_vit(freeze):
+    """No gradient, and weight decay does not shrink it either; the rest of the encoder learns."""
+    method = cases.make(
+        "moco_v3", cases.vit, options=cases.CASES["moco_v3"][1] | {"freeze_patches": freeze}
+    )
+    tx, batch = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1)), cases.batch()
+    train = jax.jit(lambda b: train_step.init(method, tx, 0, b))(batch)
+    after, _ = jax.jit(train_step.make_step(method, tx))(train, batch)
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.max(jnp.abs(a - b))),
+        train.params["encoder"],
+        after.params["encoder"],
+    )
+    assert (max(jax.tree.leaves(moved["embed"])) == 0) == freeze
+    assert min(moved["transformer"]["blocks_0"]["fc1"].values()) > 0
+    views = jax.jit(method.views)(jax.random.key(1), batch)
+    gradient, _ = jax.jit(jax.grad(method.loss, has_aux=True))(
+        train.params, train.state, views, jax.random.key(2), 0
+    )
+    assert (jnp.max(jnp.abs(gradient["encoder"]["embed"]["kernel"])) == 0) == freeze
+
+
+def test_moco_v3_heads_are_those_of_the_released_code():
+    """By encoder: layers of the projector, and whether the predictor ends in a batch norm."""
+    for encoder, layers, last in ((cases.resnet, 2, False), (cases.vit, 3, True)):
+        method = cases.make("moco_v3", encoder)
+        params, state = jax.eval_shape(method.init, jax.random.key(0), cases.batch())
+        assert sum(name.startswith("dense") for name in params["projector"]) == layers
+        assert f"norm{layers}" not in params["projector"]  # it learns nothing
+        assert f"norm{layers}" in state["stats"]["batch_stats"]["projector"]
+        assert ("norm2" in state["stats"]["batch_stats"]["predictor"]) == last
+        assert "predictor" not in state["teacher"]
+
+
+def test_nnclr_is_the_papers_pseudocode():
+    """Loss and support set of three steps against numpy."""
+    _, (params, state), views, loss = start("nnclr", queue=32)
+    head = heads.MLP((32, 32, 16), final_norm="batch"), heads.MLP((32, 16), final_bias=True)
+    net = heads.JointEmbedding(cases.resnet(), *head)
+    queue = np.asarray(state["queue"])
+    for step in range(3):
+        z, p, stats = [], [], state["stats"]
+        for i in range(2):
+            made, stats = forward.forward(net, params, stats, views[:, i], jax.random.key(0))
+            z, p = [*z, np.asarray(made.z)], [*p, np.asarray(made.p)]
+        value, out = loss(params, state, views, jax.random.key(step), step)
+        one, two = (
+            reference.nnclr(reference.nearest(z[i], queue), p[1 - i], 0.2) for i in range(2)
+        )
+        np.testing.assert_allclose(value, one / 2 + two / 2, rtol=1e-4)
+        queue = queue.copy()
+        queue[16 * (step % 2) : 16 * (step % 2) + 16] = l2_normalize(z[0])
+        np.testing.assert_allclose(out.state["queue"], queue, atol=1e-4)
+        state, queue = out.state, np.asarray(out.state["queue"])
+        params = jax.tree.map(lambda x: x * 0.9, params)
+
+
+@pytest.mark.parametrize("name", ["moco_v2", "nnclr"])
 def test_a_queue_that_does_not_fit_is_refused_when_the_step_is_traced(name):
     """By the size of the part that `accumulate` makes; `init` takes any batch."""
     method = cases.make(name, cases.vit, options=cases.CASES[name][1] | {"queue": 24})
@@ -132,6 +217,11 @@ def test_a_queue_that_does_not_fit_is_refused_when_the_step_is_traced(name):
         ("moco_v2", {"momentum": 1.1}, r"momentum must be in \[0, 1\], got 1.1"),
         ("moco_v2", {"queue": 0}, "queue must hold at least 1 embedding, got 0"),
         ("moco_v2", {"groups": 0}, "groups must be at least 1, got 0"),
+        ("moco_v3", {"temperature": -1.0}, "temperature must be > 0, got -1.0"),
+        ("moco_v3", {"momentum": -0.1}, r"momentum must be in \[0, 1\], got -0.1"),
+        ("moco_v3", {"layers": 0}, "layers must be at least 1, got 0"),
+        ("nnclr", {"temperature": 0.0}, "temperature must be > 0, got 0.0"),
+        ("nnclr", {"queue": -1}, "queue must hold at least 1 embedding, got -1"),
     ],
 )
 def test_bad_options(name, options, message):

@@ -36,6 +36,16 @@ RECIPES = {
         optimizers.sgd(0.2),
         {"hidden": 128, "out": 64, "momentum": 0.9, "queue": 64},
     ),
+    "moco_v3": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "momentum": 0.9, "temperature": 0.5},
+    ),
+    "nnclr": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "predictor_hidden": 128, "queue": 512, "temperature": 0.2},
+    ),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "barlow_twins": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "vicreg": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),

@@ -42,3 +42,14 @@ def moco_v3(q, k, temperature):
     q, k = l2_normalize(q), l2_normalize(k)
     logits = q @ k.T / temperature
     return softmax_cross_entropy(np.eye(len(q)), logits).mean() * (2 * temperature)
+
+
+def nnclr(nn, p, temperature):
+    """vturrisi/solo-learn solo/losses/nnclr.py; the authors released none. One direction."""
+    logits = l2_normalize(nn) @ l2_normalize(p).T / temperature
+    return softmax_cross_entropy(np.eye(len(p)), logits).mean()
+
+
+def nearest(z, queue):
+    """The pseudocode's NN: neighbours of z in the queue by cosine."""
+    return queue[np.argmax(l2_normalize(z) @ l2_normalize(queue).T, 1)]
