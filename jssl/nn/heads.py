@@ -102,9 +102,13 @@ class JointEmbedding(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Projected:
         """Encode, project and predict."""
         features = self.encoder(x, train=train)
-        z = self.projector(features.pooled, train)
-        return Projected(features, z, None if self.predictor is None else self.predictor(z, train))
+        return Projected(features, *self.project(features.pooled, train))
 
     def encode(self, x: Float[Array, "n h w c"], train: bool = False) -> Features:
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=train)
+
+    def project(self, pooled: Float[Array, "n d"], train: bool = False) -> tuple[Any, Any]:
+        """Project and predict features that are there already: (z, p)."""
+        z = self.projector(pooled, train)
+        return z, None if self.predictor is None else self.predictor(z, train)

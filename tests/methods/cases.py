@@ -26,6 +26,7 @@ CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+    "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),
 }
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
 IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]
