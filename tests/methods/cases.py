@@ -26,6 +26,8 @@ CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+    "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
+    "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),
 }
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]

@@ -31,6 +31,13 @@ RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
+    "dino": (
+        resnet,
+        optimizers.adamw(2e-3),
+        {"k": 256, "hidden": 128, "bottleneck": 64, "momentum": 0.9, "center_momentum": 0.9}
+        | {"teacher_temperature": 0.04, "norm": "batch"},
+    ),
+    "lejepa": (resnet, optimizers.adamw(2e-3), {"hidden": 128, "out": 32, "directions": 128}),
     "simsiam": (
         resnet,
         optimizers.sgd(0.1),

@@ -1,0 +1,54 @@
+"""DINO (arXiv 2104.14294) with a small ViT on small images.
+
+jssl pretrain --config dino --workdir runs/dino
+
+Not measured yet.
+"""
+
+from jssl.cli.config import defaults
+
+
+def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
+    config = defaults()
+    config.data.source = data
+    config.train.epochs = epochs
+    config.train.batch_size = batch_size
+    # For ten epochs: a faster teacher, fewer prototypes, a sharp teacher all along, since 0.07 is
+    # for those who warm up for thirty.
+    config.method = {
+        "name": "dino",
+        "momentum": 0.98,
+        "teacher_temperature": 0.04,
+        "warmup_teacher_epochs": 0,
+        "k": 1024,
+        "hidden": 512,
+        "bottleneck": 128,
+    }
+    config.encoder = {"name": encoder}
+    if encoder == "vit":
+        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4})
+    elif encoder.startswith("resnet"):
+        config.encoder.update({"width": 16, "stem": "2x2"})
+        # The head of a convolutional network has batch norm, as the authors' ResNet-50 has.
+        config.method["norm"] = "batch"
+    config.augment = {
+        "scale": (0.4, 1.0),
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.2,
+        "hue": 0.1,
+        "blur_p": 0.0,
+    }
+    config.augment2 = {"solarize_p": 0.2}
+    config.augment_local = {"count": 4, "size": 16, "scale": (0.05, 0.4)}
+    # The authors use SGD or LARS for ResNets; in so few steps AdamW goes further with both.
+    config.optimizer = {
+        "name": "adamw",
+        "lr": 1e-3,
+        "final_lr": 1e-6,
+        "weight_decay": 0.04,
+        "final_weight_decay": 0.4,
+        "clip": 3.0,
+        "warmup_epochs": 1.0,
+    }
+    return config
