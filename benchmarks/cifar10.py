@@ -6,15 +6,18 @@
 Protocol: the first 20,000 training images pretrain without labels, 10 epochs of batch 256;
 kNN (k = 20), a linear probe on all 20,000 labels and one on 10 labels a class, tested on the first
 5,000 test images. A run that is already there is not trained again, an unfinished one goes on.
+Raw pixels and random encoders are measured once. Memory is the greatest resident size of the
+training process, data and program included.
 """
 
 import argparse
 import datetime
+import importlib.metadata
 import json
 import os
 import platform
 import re
-import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -26,101 +29,136 @@ PROTOCOL = ["--config.data.limit=20000", "--config.eval.limit=5000", "--config.e
 
 
 def main():
+    configs = sorted(file.stem for file in (ROOT / "configs").glob("*.py"))
+    configs.remove("quickstart")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True, type=Path, help="CIFAR-10 as arrays: npz")
-    parser.add_argument("--methods", nargs="+", default=["simclr", "byol", "mae"])
+    parser.add_argument("--data", type=Path, help="CIFAR-10 as arrays: npz")
+    parser.add_argument("--methods", nargs="+", default=configs, choices=configs)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "cifar10")
+    parser.add_argument("--table", action="store_true", help="only write the tables again")
     arguments = parser.parse_args()
-    for method in arguments.methods:
-        for seed in arguments.seeds:
-            row = measure(method, seed, arguments)
-            # Read again: another process may have added a row meanwhile.
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
-            results["rows"][f"{method}/{seed}"] = row
-            results["machine"] = machine()
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    table = markdown(results)
-    print(table)
-    into_readme(table)
+    if not arguments.table:
+        if arguments.data is None:
+            parser.error("--data is needed to measure")
+        for method in arguments.methods:
+            for seed in arguments.seeds:
+                measure(method, seed, arguments)
+    results = load()
+    print(table := markdown(results))
+    into_readme(table, results)
+
+
+def load():
+    empty = {"baselines": {}, "rows": {}}
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else empty
 
 
 def measure(method, seed, arguments):
-    """One run, pretrained and evaluated as a user would."""
+    """One run, pretrained and evaluated as a user would, and written down."""
     workdir = arguments.runs / f"{method}_{seed}"
     spec = f"{method}:data=arrays:{arguments.data.resolve()},epochs={arguments.epochs}"
     train = ["pretrain", "--config", spec, "--workdir", str(workdir), f"--config.seed={seed}"]
-    jssl(*train, *PROTOCOL)
-    table = json.loads(jssl("evaluate", "--workdir", str(workdir), "--json"))
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    rates = sorted(line["examples_per_second"] for line in lines if "examples_per_second" in line)
+    _, memory = jssl(*train, *PROTOCOL)
     config = json.loads((workdir / "config.json").read_text())
-    return table | {
-        "encoder": config["encoder"]["name"],
+    encoder = config["encoder"]["name"]
+    # What no run has measured yet; the pretrained encoder always.
+    baselines = {"raw pixels": "raw_pixels", f"random {encoder}": "random_encoder"}
+    missing = {k: v for k, v in baselines.items() if k not in load()["baselines"]}
+    asked = ",".join([*missing.values(), "pretrained"])
+    text, _ = jssl("evaluate", "--workdir", str(workdir), "--rows", asked, "--json")
+    table = json.loads(text)
+
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["examples_per_second"] for line in lines if "examples_per_second" in line]
+    results = load()  # read again: another process may have added a row meanwhile
+    results["baselines"] |= {name: table[row] for name, row in missing.items()}
+    results["rows"][f"{method}/{seed}"] = {
+        **table["pretrained"],
+        "encoder": encoder,
         "effective_rank": [x["effective_rank"] for x in lines if "effective_rank" in x][-1],
-        "examples_per_second": rates[len(rates) // 2],
-        "step_ms": 1000 * config["train"]["batch_size"] / rates[len(rates) // 2],
+        "examples_per_second": statistics.median(rates),
+        "step_ms": 1000 * config["train"]["batch_size"] / statistics.median(rates),
+        "peak_memory_mb": memory,
         "date": datetime.date.today().isoformat(),
-        "command": f"jssl pretrain --config {method}:data=arrays:CIFAR10 {' '.join(PROTOCOL)}",
+        "command": f"jssl pretrain --config {method}:data=arrays:CIFAR10 {' '.join(PROTOCOL)}"
+        + f" --config.seed={seed}",
+        **machine(),
     }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def jssl(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "jssl", *arguments], stdout=subprocess.PIPE, text=True
-    )
-    if done.returncode:
-        sys.exit(f"jssl {' '.join(arguments)} ended with {done.returncode}")
-    print(done.stdout, file=sys.stderr)
-    return done.stdout
+    """What it printed, and the greatest memory of its process in MB."""
+    command = [sys.executable, "-m", "jssl", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"jssl {' '.join(arguments)} ended with {process.returncode}")
+    print(text, file=sys.stderr)
+    return text, usage.ru_maxrss // 1024
 
 
 def machine():
-    import importlib.metadata
-
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         **{p: importlib.metadata.version(p) for p in ("jax", "flax", "optax")},
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
 
 
 def markdown(results):
-    """The table: raw pixels and random encoders once, then a row a method."""
-    rows = results["rows"]
-    head = ["", *COLUMNS.values(), "effective rank", "images/s"]
+    """The table: raw pixels and random encoders, then a row a method, its seeds together."""
+    head = ["", *COLUMNS.values(), "effective rank", "ms a step", "peak MB"]
     table = [head, ["---", *["---:"] * (len(head) - 1)]]
-    first = next(iter(rows.values()))
-    table.append(["raw pixels", *cells(first["raw_pixels"]), "", ""])
-    for encoder in dict.fromkeys(row["encoder"] for row in rows.values()):
-        row = next(row for row in rows.values() if row["encoder"] == encoder)
-        table.append([f"random {encoder}", *cells(row["random_encoder"]), "", ""])
-    for name, row in rows.items():
-        method, seed = name.split("/")
-        rank, rate = f"{row['effective_rank']:.0f}", f"{row['examples_per_second']:,.0f}"
-        label = method if seed == "0" else f"{method} (seed {seed})"
-        table.append([f"**{label}** {row['encoder']}", *cells(row["pretrained"]), rank, rate])
+    for name, row in results["baselines"].items():
+        table.append([name, *(f"{100 * row[c]:.1f}" for c in COLUMNS), "", "", ""])
+    for method, runs in by_method(results).items():
+        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+        rest = ("effective_rank", "step_ms", "peak_memory_mb")
+        means = (statistics.mean(run[key] for run in runs) for key in rest)
+        table.append(
+            [
+                f"**{method}** {runs[0]['encoder']}{seeds}",
+                *(percent(run[c] for run in runs) for c in COLUMNS),
+                *(f"{mean:,.0f}" for mean in means),
+            ]
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
-def cells(row):
-    return [f"{100 * row[name]:.1f}" for name in COLUMNS]
+def by_method(results):
+    runs = {}
+    for name in sorted(results["rows"]):
+        runs.setdefault(name.split("/")[0], []).append(results["rows"][name])
+    return runs
 
 
-def into_readme(table):
-    """Puts the table between its marks."""
+def percent(values):
+    """The mean, and the deviation over seeds where there are several."""
+    values = [100 * value for value in values]
+    text = f"{statistics.mean(values):.1f}"
+    return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.1f}"
+
+
+def into_readme(table, results):
+    """Puts the table between its marks, and each method's numbers into the table of methods."""
     readme = ROOT / "README.md"
     start, end = "<!-- cifar10 table -->", "<!-- end -->"
-    text = readme.read_text() if readme.exists() else ""
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    if pattern.search(text):
-        readme.write_text(pattern.sub(lambda _: f"{start}\n{table}\n{end}", text))
+    text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", readme.read_text())
+    for method, runs in by_method(results).items():
+        knn, linear = (percent(run[c] for run in runs) for c in ("knn", "linear"))
+        row = re.compile(rf"(\(configs/{method}\.py\) \|)[^|\n]*\|$", re.MULTILINE)
+        text = row.sub(lambda found, new=f" {knn} / {linear} |": found[1] + new, text)
+    readme.write_text(text)
 
 
 if __name__ == "__main__":

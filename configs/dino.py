@@ -5,14 +5,11 @@ jssl pretrain --config dino --workdir runs/dino
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import small_images
 
 
 def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     # For ten epochs: a faster teacher, fewer prototypes, a sharp teacher all along, since 0.07 is
     # for those who warm up for thirty.
     config.method = {
@@ -23,22 +20,10 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
         "k": 1024,
         "hidden": 512,
         "bottleneck": 128,
+        # The head of a convolutional network has batch norm, as that of the authors' ResNet-50.
+        "norm": "batch" if encoder.startswith("resnet") else None,
     }
-    config.encoder = {"name": encoder}
-    if encoder == "vit":
-        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4})
-    elif encoder.startswith("resnet"):
-        config.encoder.update({"width": 16, "stem": "2x2"})
-        # The head of a convolutional network has batch norm, as the authors' ResNet-50 has.
-        config.method["norm"] = "batch"
-    config.augment = {
-        "scale": (0.4, 1.0),
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.2,
-        "hue": 0.1,
-        "blur_p": 0.0,
-    }
+    config.augment.update({"scale": (0.4, 1.0), "saturation": 0.2})
     config.augment2 = {"solarize_p": 0.2}
     config.augment_local = {"count": 4, "size": 16, "scale": (0.05, 0.4)}
     # The authors use SGD or LARS for ResNets; in so few steps AdamW goes further with both.

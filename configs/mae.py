@@ -7,30 +7,13 @@ kNN 41.9 %, linear 50.5 %
 (by the protocol of README.md).
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import small_images
 
 
 def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     config.method = {"name": "mae", "mask_ratio": 0.75, "dim": 64, "depth": 1, "heads": 4}
-    config.encoder = {"name": encoder}
-    if encoder == "vit":
-        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
     # The paper crops and flips, and has no use for colour jitter.
-    config.augment = {
-        "scale": (0.5, 1.0),
-        "jitter_p": 0.0,
-        "grayscale_p": 0.0,
-        "blur_p": 0.0,
-    }
-    config.optimizer = {
-        "name": "adamw",
-        "lr": 2e-3,
-        "b2": 0.95,
-        "weight_decay": 0.05,
-        "warmup_epochs": 1.0,
-    }
+    config.augment.update({"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0})
+    config.optimizer.update({"lr": 2e-3, "b2": 0.95})
     return config

@@ -60,15 +60,27 @@ def test_methods_are_about_a_page():
         assert file.read_text().count("\n") <= 170, file
 
 
-@pytest.mark.parametrize("name", config.shipped_configs())
-def test_the_whole_step_of_every_config_has_shapes(name):
+RECIPES = [
+    f"{name}:recipe=imagenet"
+    for name, file in config.shipped_configs().items()
+    if 'recipe == "imagenet"' in file.read_text()
+]
+
+
+@pytest.mark.parametrize("spec", [*config.shipped_configs(), *RECIPES])
+def test_the_whole_step_of_every_config_has_shapes(spec):
     """Rung 1: ``eval_shape`` of init and step as the command line builds them."""
-    cfg = config.load(name)
+    cfg = config.load(spec)
+    side = cfg.data.size or 28
     with cfg.unlocked(), cfg.ignore_type():
-        cfg.augment.size, cfg.augment.mean, cfg.augment.std = 28, (0.3,), (0.3,)
+        cfg.augment.size, cfg.augment.mean, cfg.augment.std = side, (0.3,), (0.3,)
     build.check(cfg)
     facts = {
-        "example": {"image": [[28, 28, 1], "uint8"], "label": [[], "int32"]},
+        "example": {
+            "image": [[side, side, 1], "uint8"],
+            "label": [[], "int32"],
+            "index": [[], "int32"],
+        },
         "steps": 100,
         "steps_per_epoch": 10,
         "examples": 10 * cfg.train.batch_size,

@@ -59,6 +59,38 @@ def defaults() -> ml_collections.ConfigDict:
     )
 
 
+def small_images(
+    data: str, encoder: str, epochs: int, batch_size: int
+) -> ml_collections.ConfigDict:
+    """What the shipped recipes for images of about 32 pixels start from.
+
+    A ResNet of 16 channels with a 2x2 stem, or a ViT of like cost; SimCLR's CIFAR-10 views (its
+    appendix B.9: half the colour distortion, no blur); SGD, or AdamW for a ViT.
+    """
+    config = defaults()
+    config.data.source = data
+    config.train.epochs = epochs
+    config.train.batch_size = batch_size
+    config.encoder = {"name": encoder}
+    config.augment = {
+        "scale": (0.2, 1.0),
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "blur_p": 0.0,
+    }
+    config.optimizer = {"name": "sgd", "lr": 0.3, "weight_decay": 1e-4, "nesterov": True}
+    if encoder.startswith("resnet"):
+        config.encoder.update({"width": 16, "stem": "2x2"})
+    else:
+        config.optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05}
+    if encoder == "vit":
+        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
+    config.optimizer.warmup_epochs = 1.0
+    return config
+
+
 # What the builders of a section may be told; read from their signatures once they are needed.
 def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
     from jssl import methods

@@ -123,6 +123,11 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
         default="all",
         help="all, or some of knn,linear,linear_10_per_class (default: all)",
     )
+    p.add_argument(
+        "--rows",
+        default="all",
+        help="all, or some of raw_pixels,random_encoder,pretrained (default: all)",
+    )
     p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     p = verb(
         "embed",

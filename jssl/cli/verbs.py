@@ -18,6 +18,9 @@ from jssl.train import loop, shard
 # Of the training data, in the kNN that is measured on the way.
 KNN_EXAMPLES = 20_000
 
+# Of the table of `evaluate`.
+ROWS = ("raw_pixels", "random_encoder", "pretrained")
+
 
 def pretrain(arguments) -> int:
     """Trains the config in the folder, from its newest checkpoint where there is one."""
@@ -49,6 +52,7 @@ def pretrain(arguments) -> int:
         "class_names": source.class_names,
     }
     method = build.method(cfg, facts)
+    facts["dimensions"] = runs.dimensions(method, facts)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
     runs.begin(arguments.workdir, cfg, facts)
     train = loop.fit(
@@ -100,7 +104,7 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
         reason = collapse.collapsed(
             values["effective_rank"],
             values["deviation"],
-            runs.dimensions(method, facts),
+            facts["dimensions"],
             values.get("projection_spread"),
         )
         return f"collapsed: {reason}" if reason else None
@@ -140,12 +144,8 @@ def _knn(cfg, method):
 
 def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
-    protocols = arguments.protocols.split(",")
-    if protocols == ["all"]:
-        protocols = list(table.COLUMNS)
-    for name in protocols:
-        if name not in table.COLUMNS:
-            raise ValueError(f"unknown protocol {name!r}{config.nearest(name, table.COLUMNS)}")
+    protocols = _chosen("protocol", arguments.protocols, table.COLUMNS)
+    wanted = _chosen("row", arguments.rows, ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
     train, test = map(data.read_all, runs.open_labelled(cfg))
@@ -154,17 +154,18 @@ def evaluate(arguments) -> int:
             raise ValueError(
                 f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
             )
-    first = runs.load(arguments.workdir, trained=False)
     k = min(cfg.eval.k, len(train["label"]))
-    embedded = {
-        "raw_pixels": table.raw_pixels(train["image"], test["image"]),
-        "random_encoder": _embed(first, train, test),
-        "pretrained": _embed(trained, train, test),
-    }
     rows = {}
-    for name, (train_x, test_x) in embedded.items():
+    for name in wanted:
         if not arguments.json:
             print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
+        if name == "raw_pixels":
+            train_x, test_x = table.raw_pixels(train["image"], test["image"])
+        elif name == "random_encoder":
+            train_x, test_x = _embed(runs.load(arguments.workdir, trained=False), train, test)
+        else:
+            train_x, test_x = _embed(trained, train, test)
+            pictures.save(arguments.workdir, trained, test, test_x)
         row = table.evaluate(
             train_x,
             train["label"],
@@ -176,9 +177,16 @@ def evaluate(arguments) -> int:
         )
         rows[name] = {column: row[column] for column in protocols}
     _write_json(arguments.workdir / "table.json", rows)
-    pictures.save(arguments.workdir, trained, test, embedded["pretrained"][1])
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
     return 0
+
+
+def _chosen(kind, text, known):
+    names = list(known) if text == "all" else text.split(",")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}{config.nearest(name, known)}")
+    return names
 
 
 def _embed(trained, *parts):
@@ -264,5 +272,5 @@ def quickstart(arguments) -> int:
     if code:
         return code
     print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
-    arguments.protocols, arguments.step, arguments.json = "all", None, False
+    arguments.protocols, arguments.rows, arguments.step, arguments.json = "all", "all", None, False
     return evaluate(arguments) or report(arguments)

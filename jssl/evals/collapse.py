@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 HIGHEST = jax.lax.Precision.HIGHEST
 LEAST_RANK = 2.0  # an effective rank below this is a line
 LEAST_DEVIATION = 0.01  # as a share of the ideal; a healthy MAE has some 0.05
-LEAST_SPREAD = 0.05  # of the projections
+LEAST_SPREAD = 0.1  # of the projections; healthy ones have 0.5 and more, forced collapses 0.03
 
 
 @jax.jit
@@ -49,7 +49,7 @@ def collapsed(
     line: dimensional collapse), if the deviation is below a hundredth of the ideal
     ``1 / sqrt(dimensions)`` (all lie about one point: complete collapse), or if the projections,
     where a method has some, lie about one point, which shows long before the embedding follows:
-    their spread (`jssl.losses.spread`) is below a twentieth.
+    their spread (`jssl.losses.spread`) is below a tenth.
     """
     ideal = dimensions**-0.5
     if not (effective_rank < jnp.inf and deviation < jnp.inf):

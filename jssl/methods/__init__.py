@@ -1,19 +1,42 @@
 """Pretext tasks, one file a paper. Each is a function that returns a `jssl.method.Method`."""
 
+from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.byol import byol
+from jssl.methods.dcl import dcl
 from jssl.methods.dino import dino
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
+from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.simclr import simclr
 from jssl.methods.simsiam import simsiam
+from jssl.methods.vicreg import vicreg
+from jssl.methods.wmse import wmse
 
 METHODS = {
     "simclr": simclr,
+    "dcl": dcl,
+    "moco_v2": moco_v2,
     "byol": byol,
+    "barlow_twins": barlow_twins,
+    "vicreg": vicreg,
+    "wmse": wmse,
     "mae": mae,
     "simsiam": simsiam,
     "dino": dino,
     "lejepa": lejepa,
 }
 
-__all__ = ["METHODS", "byol", "dino", "lejepa", "mae", "simclr", "simsiam"]
+__all__ = [
+    "METHODS",
+    "barlow_twins",
+    "byol",
+    "dcl",
+    "dino",
+    "lejepa",
+    "mae",
+    "moco_v2",
+    "simclr",
+    "simsiam",
+    "vicreg",
+    "wmse",
+]

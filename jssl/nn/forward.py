@@ -72,3 +72,25 @@ def forward_crops(
     # Joined beside the batch axis, so that a sharded batch stays where it is.
     pooled = jnp.concatenate(pooled, axis=1)
     return forward_together(net, params, stats, pooled, keys[-1], method="project")
+
+
+def forward_groups(
+    net: nn.Module, params: PyTree, stats: PyTree, x: Array, key: Array, groups: int
+) -> tuple[Any, PyTree]:
+    """`forward` of x [n ...] in this many groups, each with batch statistics of its own.
+
+    As on that many devices without synchronised batch norm, but that the running statistics are
+    the mean of those after each group. One group is `forward`.
+
+    Raises:
+      ValueError: if the groups do not divide the batch.
+    """
+    n = len(x)
+    if n % groups:
+        raise ValueError(f"groups must divide the batch of {n}, got {groups}")
+    if groups == 1:
+        return forward(net, params, stats, x, key)
+    x, keys = x.reshape(groups, n // groups, *x.shape[1:]), jax.random.split(key, groups)
+    out, stats = jax.vmap(lambda x, key: forward(net, params, stats, x, key))(x, keys)
+    out = jax.tree.map(lambda y: y.reshape(n, *y.shape[2:]), out)
+    return out, jax.tree.map(lambda s: jnp.mean(s, axis=0), stats)

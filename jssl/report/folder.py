@@ -24,6 +24,7 @@ class Run(NamedTuple):
 
     config: dict[str, Any] | None
     command: dict[str, Any] | None
+    facts: dict[str, Any] | None
     metrics: list[dict[str, Any]] | None
     table: dict[str, dict[str, Any]] | None
     pictures: dict[str, np.ndarray] | None
@@ -47,6 +48,7 @@ def read(workdir: Path) -> Run:
     return Run(
         config=content("config.json", _dict),
         command=content("command.json", _dict),
+        facts=content("data.json", _dict),
         metrics=content("metrics.jsonl", _lines),
         table=content("table.json", _rows),
         pictures=content("pictures.npz", _arrays),

@@ -163,8 +163,9 @@ def _verdict(run: Run) -> str:
 
 
 def _dimensions(run: Run) -> int | None:
-    points = (run.embedding or {}).get("test_x")
-    return points.shape[1] if points is not None and points.ndim == 2 else None
+    """Of the embedding, as the run found them."""
+    value = number((run.facts or {}).get("dimensions"))
+    return int(value) if value and value >= 1 else None
 
 
 def _results(run: Run) -> str:

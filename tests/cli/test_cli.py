@@ -146,6 +146,20 @@ def test_evaluate_embed_report(trained, tmp_path):
     assert "simclr" in page
 
 
+@pytest.mark.slow
+def test_a_forced_collapse_is_called_in_the_progress_line_and_in_the_report(tmp_path):
+    """BYOL without predictor and without EMA (its paper's table 5)."""
+    options = ["--config.train.epochs=20", "--config.eval.every_epochs=0"]
+    forced = ["--config.method.predict=false", "--config.method.tau=0"]
+    healthy = pretrain(tmp_path / "healthy", *options, config="byol")
+    assert "collapsed" not in healthy.stdout
+    collapsed = pretrain(tmp_path / "collapsed", *options, *forced, config="byol")
+    last = collapsed.stdout.strip().splitlines()[-1]
+    assert "collapsed: All projections fall close to one point" in last
+    jssl("report", "--workdir", tmp_path / "collapsed")
+    assert "<b>Collapsed.</b>" in (tmp_path / "collapsed" / "report.html").read_text()
+
+
 def test_another_config_in_the_same_folder_is_refused(trained):
     done = pretrain(trained, "--config.optimizer.lr=7", code=2)
     assert "holds a run with" in done.stderr
@@ -181,10 +195,15 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(trained
         (["pretrain", "--config", "simclr", "--workdir", "W", "--config.mesh.fsdp=3"], "mesh.fsdp"),
         (["pretrain", "--config", "simclr", "--workdir", "W", "--config.method.temperature=-1"],
          "temperature must be > 0, got -1"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.train.batch_size=100"],
+         "train.batch_size=100 must be a multiple of devices"),
+        (["pretrain", "--config", "simclr", "--workdir", "W", "--config.augment_local.count=2",
+          "--config.augment_local.size=40"], "between 1 and augment.size=28, got 40"),
         (["pretrain", "--config", "mae:encoder=resnet18", "--workdir", "W"], "mae needs a ViT"),
         (["pretrain", "--config", "mae", "--workdir", "W", "--config.encoder.patch=5"], "patch"),
         (["pretrain", "--config", "simclr", "--workdir", "W", "--config.train.trace=9"], "A:B"),
         (["evaluate", "--workdir", "/none"], "/none holds no run"),
+        (["evaluate", "--workdir", "/none", "--rows", "raw_pixel"], "did you mean raw_pixels?"),
         (["inspect", "--workdir", "/none"], "/none holds no run"),
         (["report", "--workdir", "/none"], "/none holds no run"),
         (["embed", "--workdir", "/none", "--input", "x", "--output", "y.txt"], "y.txt"),

@@ -24,7 +24,13 @@ def vit(**options):
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "dcl": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
+    "moco_v2": ((resnet, vit), {"hidden": 32, "out": 16, "momentum": 0.9, "queue": 64}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
+    "barlow_twins": ((resnet, vit), {"hidden": 32, "out": 16}),
+    "vicreg": ((resnet, vit), {"hidden": 32, "out": 16}),
+    # Parts that divide every batch of the ladder; so small that they are close to singular.
+    "wmse": ((resnet, vit), {"hidden": 32, "out": 3, "sub_batch": 4, "epsilon": 0.1}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),

@@ -17,6 +17,12 @@ from jssl.train import step as train_step
 SGD = optax.sgd(0.05)
 MOMENTUM = optax.sgd(0.05, momentum=0.9)
 every_cell = pytest.mark.parametrize(("name", "encoder"), cases.CELLS, ids=cases.IDS)
+# What does not depend on the encoder is tried with the first of each method.
+every_method = pytest.mark.parametrize(
+    ("name", "encoder"),
+    [(name, encoders[0]) for name, (encoders, _) in cases.CASES.items()],
+    ids=list(cases.CASES),
+)
 
 
 def test_every_registered_method_is_on_the_ladder():
@@ -68,7 +74,7 @@ def program(name, encoder):
     )
 
 
-@every_cell
+@every_method
 def test_init_is_a_function_of_the_key_and_of_shapes(name, encoder):
     _, init, _, _ = program(name, encoder)
     first = init(jax.random.key(0), cases.batch(seed=1))
@@ -87,7 +93,7 @@ def test_any_channel_count(name, encoder, channels):
     jax.eval_shape(train_step.make_step(method, SGD), train, batch)
 
 
-@every_cell
+@every_method
 def test_one_device_equals_eight(name, encoder, x64):
     """Rung 3: params, state and metrics, float64 and SGD, to 1e-12 relative."""
     method, batch = cases.make(name, encoder, dtype=jnp.float64), cases.batch()
@@ -124,7 +130,7 @@ def test_one_program_and_no_host_transfer(name, encoder):
     assert np.isfinite(metrics["loss"])
 
 
-@every_cell
+@every_method
 def test_same_seed_same_bits(name, encoder):
     _, _, first, step = program(name, encoder)
     batch = cases.batch()
@@ -136,7 +142,7 @@ def test_same_seed_same_bits(name, encoder):
     assert max_difference(run(3).params, run(4).params) > 0
 
 
-@every_cell
+@every_method
 def test_embed_does_not_depend_on_the_rest_of_the_batch(name, encoder):
     method, init, _, _ = program(name, encoder)
     batch = cases.batch()
@@ -146,7 +152,7 @@ def test_embed_does_not_depend_on_the_rest_of_the_batch(name, encoder):
     np.testing.assert_allclose(part, embed(batch)[:3], rtol=1e-4, atol=1e-5)
 
 
-@every_cell
+@every_method
 def test_bfloat16_computes_with_float32_parameters(name, encoder):
     _, _, first, step = program(name, encoder)
     batch = cases.batch()
@@ -212,7 +218,7 @@ class Stream:
         assert state == {}
 
 
-@every_cell
+@every_method
 def test_killed_and_resumed_is_never_stopped_bit_for_bit(name, encoder, tmp_path):
     """Rung 4: params, state and optimizer state after a crash, from the checkpoint before it."""
     method = program(name, encoder)[0]

@@ -29,7 +29,17 @@ def vit(**options):
 # Encoder, optimizer, method options other than those of the ladder.
 RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
+    "dcl": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
+    # The queue starts as noise, which is easy to tell from keys; a short one soon has keys alone.
+    "moco_v2": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "momentum": 0.9, "queue": 64},
+    ),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
+    "barlow_twins": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
+    "vicreg": (resnet, optimizers.sgd(0.05), {"hidden": 128, "out": 128}),
+    "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
     "dino": (
         resnet,

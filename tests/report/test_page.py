@@ -78,6 +78,7 @@ def workdir(tmp_path):
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "command.json").write_text(json.dumps(command))
+    (tmp_path / "data.json").write_text(json.dumps({"dimensions": 16}))
     (tmp_path / "table.json").write_text(json.dumps({"rows": table}))
     lines = "".join(json.dumps(line) + "\n" for line in measurements())
     (tmp_path / "metrics.jsonl").write_text(lines)

@@ -92,3 +92,29 @@ def test_warmup_cosine():
     np.testing.assert_allclose(schedules.warmup_cosine(2.0, steps=10)(0), 2.0)
     with pytest.raises(ValueError, match="warm-up must be shorter than the 10 steps"):
         schedules.warmup_cosine(2.0, steps=10, warmup=10)
+
+
+def test_a_branch_keeps_its_constant_learning_rate_and_the_rest_follows_the_schedule():
+    falling = schedules.warmup_cosine(1.0, steps=2)
+    tx = optimizers.build("sgd", falling, constant={"norm": 1.0}, momentum=0.0, weight_decay=0.5)
+    state, moves = tx.init(PARAMS), []
+    for _ in range(2):
+        updates, state = tx.update(GRADS, state, PARAMS)
+        moves.append(updates)
+    np.testing.assert_allclose(moves[1]["cls_token"], moves[0]["cls_token"] / 2)
+    np.testing.assert_allclose(moves[1]["norm"]["scale"], moves[0]["norm"]["scale"])
+    np.testing.assert_allclose(moves[0]["dense"]["kernel"], [[-0.5 - 1.5, -0.5 - 2]])
+    with pytest.raises(ValueError, match=r"names 'predictor', the parameters have dense, norm"):
+        optimizers.build("sgd", 1.0, constant={"predictor": 1.0}).init(PARAMS)
+
+
+def test_weight_decay_on_a_cosine():
+    decay = schedules.cosine(0.2, 1.0, steps=2)
+    np.testing.assert_allclose([decay(s) for s in (0, 1, 2)], [0.2, 0.6, 1.0], rtol=1e-6)
+    tx = optimizers.adamw(1.0, weight_decay=decay)
+    state, kernels = tx.init(PARAMS), []
+    for _ in range(2):
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, GRADS), state, PARAMS)
+        kernels.append(updates["dense"]["kernel"])
+    np.testing.assert_allclose(kernels[0], -0.2 * PARAMS["dense"]["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(kernels[1], -0.6 * PARAMS["dense"]["kernel"], rtol=1e-6)
