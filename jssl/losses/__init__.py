@@ -1,5 +1,21 @@
 """Losses: pure functions, arrays in, scalar out."""
 
-from jssl.losses import contrastive, reconstruction, redundancy, regression, spread
+from jssl.losses import (
+    clustering,
+    contrastive,
+    reconstruction,
+    redundancy,
+    regression,
+    sigreg,
+    spread,
+)
 
-__all__ = ["contrastive", "reconstruction", "redundancy", "regression", "spread"]
+__all__ = [
+    "clustering",
+    "contrastive",
+    "reconstruction",
+    "redundancy",
+    "regression",
+    "sigreg",
+    "spread",
+]

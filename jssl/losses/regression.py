@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jssl.losses.geometry import l2_normalize
+from jssl.losses.geometry import at_least_float32, l2_normalize
 
 
 def negative_cosine(
@@ -24,4 +24,30 @@ def negative_cosine(
     """
     z = jax.lax.stop_gradient(z)
     loss = -jnp.mean(jnp.sum(l2_normalize(p) * l2_normalize(z), axis=-1))
+    return loss if axis_name is None else jax.lax.pmean(loss, axis_name)
+
+
+def center_mse(
+    z: Float[Array, "v n d"], global_views: int = 2, *, axis_name: str | None = None
+) -> Float[Array, ""]:
+    """Mean squared distance of every view's embedding to the mean of the global ones'.
+
+    Args:
+      z: embeddings of all views, the global ones first; the gradient flows into both sides.
+      global_views: how many views are global, from 1 to v.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The mean over views, batch and features, as in the released code.
+
+    Raises:
+      ValueError: if there are not that many views.
+
+    Source: Balestriero & LeCun 2025, arXiv 2511.08544, algorithm 2.
+    """
+    if not 1 <= global_views <= len(z):
+        raise ValueError(f"global_views must be from 1 to {len(z)}, got {global_views}")
+    z = at_least_float32(z)
+    center = jnp.mean(z[:global_views], axis=0, keepdims=True)
+    loss = jnp.mean(jnp.square(z - center))
     return loss if axis_name is None else jax.lax.pmean(loss, axis_name)

@@ -3,11 +3,14 @@
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.byol import byol
 from jssl.methods.dcl import dcl
+from jssl.methods.dino import dino
+from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
 from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
 from jssl.methods.simclr import simclr
+from jssl.methods.simsiam import simsiam
 from jssl.methods.vicreg import vicreg
 from jssl.methods.wmse import wmse
 
@@ -18,9 +21,12 @@ METHODS = {
     "moco_v3": moco_v3,
     "nnclr": nnclr,
     "byol": byol,
+    "simsiam": simsiam,
+    "dino": dino,
     "barlow_twins": barlow_twins,
     "vicreg": vicreg,
     "wmse": wmse,
+    "lejepa": lejepa,
     "mae": mae,
 }
 
@@ -29,11 +35,14 @@ __all__ = [
     "barlow_twins",
     "byol",
     "dcl",
+    "dino",
+    "lejepa",
     "mae",
     "moco_v2",
     "moco_v3",
     "nnclr",
     "simclr",
+    "simsiam",
     "vicreg",
     "wmse",
 ]

@@ -2,7 +2,7 @@
 
 from jssl.nn.conv import Conv
 from jssl.nn.encoders import ENCODERS, build, describe
-from jssl.nn.heads import MLP, JointEmbedding, Projected
+from jssl.nn.heads import MLP, DINOHead, JointEmbedding, Projected
 from jssl.nn.norm import BatchNorm, LayerNorm
 from jssl.nn.positions import patchify, sincos2d, unpatchify
 from jssl.nn.resnet import ResNet
@@ -14,6 +14,7 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Conv",
+    "DINOHead",
     "JointEmbedding",
     "LayerNorm",
     "Projected",

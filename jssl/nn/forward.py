@@ -40,15 +40,38 @@ def forward(
 
 
 def forward_together(
-    net: nn.Module, params: PyTree, stats: PyTree, views: Array, key: Array
+    net: nn.Module, params: PyTree, stats: PyTree, views: Array, key: Array, **options: Any
 ) -> tuple[Any, PyTree]:
     """`forward` of all views [n v ...] in one pass, so that batch norm sees the n * v of them.
 
     Every array of the output comes back as [n v ...].
     """
     n, v = views.shape[:2]
-    out, stats = forward(net, params, stats, views.reshape(n * v, *views.shape[2:]), key)
+    flat = views.reshape(n * v, *views.shape[2:])
+    out, stats = forward(net, params, stats, flat, key, **options)
     return jax.tree.map(lambda x: x.reshape(n, v, *x.shape[1:]), out), stats
+
+
+def forward_crops(
+    net: nn.Module, params: PyTree, stats: PyTree, crops: list[Array], key: Array
+) -> tuple[Any, PyTree]:
+    """`forward_together` of the crops of each size through the encoder, then of all to the heads.
+
+    Args:
+      net: a `JointEmbedding`.
+      params, stats, key: as in `forward`.
+      crops: [n v h w c] for each size, the large ones first.
+
+    Returns:
+      What ``net.project`` returns, every array as [n v ...] for all v crops, and the statistics.
+    """
+    keys, pooled = jax.random.split(key, len(crops) + 1), []
+    for views, k in zip(crops, keys, strict=False):
+        features, stats = forward_together(net, params, stats, views, k, method="encode")
+        pooled.append(features.pooled)
+    # Joined beside the batch axis, so that a sharded batch stays where it is.
+    pooled = jnp.concatenate(pooled, axis=1)
+    return forward_together(net, params, stats, pooled, keys[-1], method="project")
 
 
 def forward_groups(

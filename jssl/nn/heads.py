@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from jssl.method import Features
@@ -102,9 +104,79 @@ class JointEmbedding(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Projected:
         """Encode, project and predict."""
         features = self.encoder(x, train=train)
-        z = self.projector(features.pooled, train)
-        return Projected(features, z, None if self.predictor is None else self.predictor(z, train))
+        return Projected(features, *self.project(features.pooled, train))
 
     def encode(self, x: Float[Array, "n h w c"], train: bool = False) -> Features:
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=train)
+
+    def project(self, pooled: Float[Array, "n d"], train: bool = False) -> tuple[Any, Any]:
+        """Project and predict features that are there already: (z, p)."""
+        z = self.projector(pooled, train)
+        return z, None if self.predictor is None else self.predictor(z, train)
+
+
+class DINOHead(nn.Module):
+    """DINO's head: [n d] to the bottleneck [n b] of length one and the logits [n k].
+
+    Three dense layers with GELU, l2 normalisation, and a last layer without bias whose columns are
+    normalised (Salimans & Kingma 2016, arXiv 1602.07868), so that a logit is a cosine. Parameters
+    stand under ``mlp`` and ``last_layer``. Dense layers start at a deviation of 1 / sqrt(their
+    inputs), which at 2048 is the 0.02 of the released code.
+
+    k: number of logits.
+    norm: of the hidden layers, None or "batch".
+    norm_last_layer: False learns a length for each column, 1 at the start.
+    """
+
+    k: int
+    hidden: int = 2048
+    bottleneck: int = 256
+    norm: str | None = None
+    norm_last_layer: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Refuse a norm that there is not."""
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be 'batch', 'layer' or None, got {self.norm!r}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n d"], train: bool = False
+    ) -> tuple[Float[Array, "n b"], Float[Array, "n k"]]:
+        """Apply; both outputs are at least float32."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        widths = (self.hidden, self.hidden, self.bottleneck)
+        options = {"bias": True, "final_bias": True, "activation": "gelu"} | dtypes
+        z = _unit(MLP(widths, self.norm, name="mlp", **options)(x, train), axis=-1)
+        last = _CosineLayer(self.k, not self.norm_last_layer, name="last_layer", **dtypes)
+        return z, last(z)
+
+
+class _CosineLayer(nn.Module):
+    features: int
+    gain: bool
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
+        dtype = compute_dtype(self.dtype, x, self.param_dtype)
+        # Uniform within 1 / sqrt(d), as PyTorch's dense layers start.
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        kernel = self.param("kernel", init, (x.shape[-1], self.features), self.param_dtype)
+        kernel = _unit(at_least_float32(kernel), axis=0).astype(dtype)
+        # Divided by a temperature of some hundredths later on, the sums want their precision.
+        wide = np.promote_types(dtype, np.float32)
+        y = jnp.dot(x.astype(dtype), kernel, preferred_element_type=wide)
+        if not self.gain:
+            return y
+        ones = nn.initializers.ones
+        return y * self.param("gain", ones, (1, self.features), self.param_dtype).astype(y.dtype)
+
+
+def _unit(x: Array, axis: int) -> Array:
+    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=axis, keepdims=True), 1e-24))

@@ -164,7 +164,8 @@ def test_bfloat16_computes_with_float32_parameters(name, encoder):
         assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(train.params))
         train, metrics = jax.jit(train_step.make_step(narrow, SGD))(train, batch)
     assert metrics["loss"].dtype == jnp.float32
-    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.05)
+    # A cosine of random vectors starts at zero, of which 5 % is nothing.
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=0.05, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["simclr", "byol"])

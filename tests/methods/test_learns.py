@@ -51,6 +51,18 @@ RECIPES = {
     "vicreg": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
+    "dino": (
+        resnet,
+        optimizers.adamw(2e-3),
+        {"k": 256, "hidden": 128, "bottleneck": 64, "momentum": 0.9, "center_momentum": 0.9}
+        | {"teacher_temperature": 0.04, "norm": "batch"},
+    ),
+    "lejepa": (resnet, optimizers.adamw(2e-3), {"hidden": 128, "out": 32, "directions": 128}),
+    "simsiam": (
+        resnet,
+        optimizers.sgd(0.1),
+        {"hidden": 128, "out": 128, "bottleneck": 32, "layers": 2},
+    ),
 }
 
 

@@ -1,0 +1,143 @@
+"""DINO: emerging properties in self-supervised vision transformers.
+
+Caron, Touvron, Misra, Jégou, Mairal, Bojanowski & Joulin 2021, arXiv 2104.14294.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl.losses import clustering, spread
+from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.nn import teacher
+from jssl.nn.forward import forward_crops, start
+from jssl.nn.heads import DINOHead, JointEmbedding
+
+
+def dino(
+    encoder: nn.Module,
+    crops: Callable[[Array, Batch], list[Array]],
+    prepare: Callable[[Batch], Array],
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    momentum: float = 0.996,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.07,
+    warmup_teacher_temperature: float = 0.04,
+    warmup_teacher_epochs: int = 30,
+    center_momentum: float = 0.9,
+    freeze_last_layer_epochs: int = 1,
+    k: int = 65536,
+    hidden: int = 2048,
+    bottleneck: int = 256,
+    norm: str | None = None,
+    norm_last_layer: bool = True,
+) -> Method:
+    """Self-distillation with no labels: a teacher's soft assignment of one view from another.
+
+    Args:
+      encoder: the backbone, a module that returns `Features`.
+      crops: ``(key, batch) -> [[n 2 h w c], [n l p q c]]``: the two large views, which the teacher
+        sees, and l small ones, which may be left out.
+      prepare: ``batch -> [n ...]``, the unaugmented examples, normalised as the views are.
+      total_steps: length of training, over which the teacher's momentum rises to 1.
+      steps_per_epoch: what an epoch is to the options that count in epochs.
+      momentum: share of the teacher kept at the first step.
+      student_temperature: of the student's softmax.
+      teacher_temperature: of the teacher's, after the warm-up.
+      warmup_teacher_temperature: of the teacher's in the first epoch.
+      warmup_teacher_epochs: epochs over which it goes linearly from there, once an epoch.
+      center_momentum: share of the centre kept at each step.
+      freeze_last_layer_epochs: epochs in which the last layer stays as it was drawn.
+      k: outputs of the head, of which each view gets a distribution.
+      hidden: width of the head's hidden layers.
+      bottleneck: width before its last layer.
+      norm: of its hidden layers: None, or "batch" as for convolutional networks.
+      norm_last_layer: False lets the columns of the last layer learn their length.
+
+    Raises:
+      ValueError: if a momentum is outside [0, 1], a temperature is not positive, or a length or
+        width is not.
+    """
+    for name, value in (("momentum", momentum), ("center_momentum", center_momentum)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
+    temperatures = {
+        "student_temperature": student_temperature,
+        "teacher_temperature": teacher_temperature,
+        "warmup_teacher_temperature": warmup_teacher_temperature,
+    }
+    sizes = {"k": k, "hidden": hidden, "bottleneck": bottleneck}
+    sizes |= {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    for name, value in (temperatures | sizes).items():
+        if value <= 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
+    if min(warmup_teacher_epochs, freeze_last_layer_epochs) < 0:
+        raise ValueError(
+            "warmup_teacher_epochs and freeze_last_layer_epochs must be >= 0, got "
+            f"{warmup_teacher_epochs} and {freeze_last_layer_epochs}"
+        )
+    dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
+    head = DINOHead(k, hidden, bottleneck, norm, norm_last_layer, **dtypes)
+    student = JointEmbedding(encoder, head)
+    # The teacher skips no branch of its blocks, though the student may.
+    whole = encoder.clone(drop_path=0.0) if hasattr(encoder, "drop_path") else encoder
+    target = JointEmbedding(whole, head)
+    warmup = (warmup_teacher_temperature, teacher_temperature, warmup_teacher_epochs)
+    by_epoch = np.asarray([*np.linspace(*warmup), teacher_temperature])
+
+    def temperature(step):
+        return jnp.asarray(by_epoch)[jnp.minimum(step // steps_per_epoch, warmup_teacher_epochs)]
+
+    def held(params, last_layer, step):
+        """The parameters with this last layer as long as it is frozen."""
+        frozen = step < freeze_last_layer_epochs * steps_per_epoch
+        projector = params["projector"]
+        last = jax.tree.map(
+            lambda old, new: jnp.where(frozen, old, new), last_layer, projector["last_layer"]
+        )
+        return params | {"projector": projector | {"last_layer": last}}
+
+    def init(key, batch):
+        params, stats = start(student, key, prepare(batch))
+        center = jnp.zeros(k, np.promote_types(encoder.param_dtype, np.float32))
+        ema, ema_stats = teacher.begin(params), teacher.begin(stats)
+        return Vars(
+            params, {"stats": stats, "teacher": ema, "teacher_stats": ema_stats, "center": center}
+        )
+
+    def loss(params, state, crops, key, step):
+        keys, center = jax.random.split(key), state["center"]
+        # A frozen layer has no gradient either, so that neither clipping nor momentum sees it.
+        params = held(params, jax.lax.stop_gradient(params["projector"]["last_layer"]), step)
+        ((z, said), _), stats = forward_crops(student, params, state["stats"], crops, keys[0])
+        # Global views alone through the teacher: "local-to-global" (section 3.1).
+        ((_, asked), _), ema_stats = forward_crops(
+            target, state["teacher"], state["teacher_stats"], crops[:1], keys[1]
+        )
+        said, asked = jnp.swapaxes(said, 0, 1), jnp.swapaxes(asked, 0, 1)
+        metrics = clustering.dino_metrics(
+            said, asked, center, student_temperature, temperature(step)
+        )
+        # Equation 4, for the next step: this one's targets are centred by what came before.
+        center = clustering.follow_center(center, asked, center_momentum)
+        state = state | {"stats": stats, "teacher_stats": ema_stats, "center": center}
+        return metrics["loss"], Out(state, metrics | spread.spread(z[:, 0], z[:, 1]))
+
+    def adjust(before, params, state, step):
+        return held(params, before["projector"]["last_layer"], step)
+
+    def after(params, state, step):
+        rate = teacher.slowing(momentum, step, total_steps)
+        return state | {"teacher": teacher.follow(state["teacher"], params, rate)}
+
+    def embed(params, state, batch):
+        # The teacher is the better of the two at all times (section 5.2).
+        variables = {"params": state["teacher"], **state["teacher_stats"]}
+        return target.apply(variables, prepare(batch), method="encode")
+
+    return Method(init, crops, loss, after, embed, adjust=adjust)
