@@ -6,14 +6,11 @@ jssl pretrain --config moco_v3:encoder=vit --workdir runs/moco_v3_vit
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     # In ten epochs the momentum encoder has to move faster than in a hundred or more.
     config.method = {
         "name": "moco_v3",
@@ -22,28 +19,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
         "hidden": 512,
         "out": 128,
     }
-    config.encoder = {"name": encoder}
-    if encoder.startswith("resnet"):
-        config.encoder.update({"width": 16, "stem": "2x2"})
-    config.augment = {
-        "scale": (0.2, 1.0),
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.2,
-        "hue": 0.1,
-        "blur_p": 0.0,
-    }
     # The paper's views are BYOL's: the second is solarized at times.
+    config.augment.saturation = 0.2
     config.augment2 = {"solarize_p": 0.2}
-    config.optimizer = {
-        "name": "sgd",
-        "lr": 0.3,
-        "weight_decay": 1e-4,
-        "nesterov": True,
-        "warmup_epochs": 1.0,
-    }
-    if encoder == "vit":
-        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
-        adamw = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1.0}
-        config.optimizer = adamw
     return config

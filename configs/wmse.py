@@ -5,29 +5,15 @@ jssl pretrain --config wmse --workdir runs/wmse
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     # Parts of 128 for 64 dimensions, as in the paper, cut twice a step since the batch is half
     # its. The bit of identity keeps float32 from factoring a covariance that is nearly singular.
     config.method = {"name": "wmse", "iterations": 2, "epsilon": 1e-4, "hidden": 512}
-    config.encoder = {"name": encoder}
-    if encoder.startswith("resnet"):
-        config.encoder.update({"width": 16, "stem": "2x2"})
-    config.augment = {
-        "scale": (0.2, 1.0),
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "grayscale_p": 0.1,
-        "blur_p": 0.0,
-    }
+    config.augment.grayscale_p = 0.1
     # The released code: Adam, 3e-3 after 500 steps of warm-up, decay 1e-6, batch 512,
     # 1000 epochs.
     config.optimizer = {

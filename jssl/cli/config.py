@@ -64,8 +64,9 @@ def small_images(
 ) -> ml_collections.ConfigDict:
     """What the shipped recipes for images of about 32 pixels start from.
 
-    A ResNet of 16 channels with a 2x2 stem, or a ViT of like cost; SimCLR's CIFAR-10 views (its
-    appendix B.9: half the colour distortion, no blur); SGD, or AdamW for a ViT.
+    A ResNet of 16 channels with a 2x2 stem, or a ViT of like cost; SimCLR's views
+    with half the colour distortion and no blur, as in its appendix B.9, and larger crops than
+    there; SGD, or AdamW for a ViT.
     """
     config = defaults()
     config.data.source = data

@@ -31,7 +31,8 @@ def simclr(
       views: ``(key, batch) -> [n 2 ...]``, two random views of each example, side by side.
       prepare: ``batch -> [n ...]``, the unaugmented examples, normalised as the views are.
       temperature: of the loss; 0.1 on ImageNet, 0.5 on CIFAR-10 in the paper.
-      hidden: width of the hidden layers of the projector g.
+      hidden: width of the hidden layers of the projector g; that of the features in the released
+        code, 2048 with a ResNet-50.
       out: width of its output z.
       layers: of the projector: 2 in SimCLR, 3 in SimCLR v2.
 

@@ -25,12 +25,12 @@ def follow(teacher: PyTree, student: PyTree, rate: float | Array) -> PyTree:
 def slowing(momentum: float, step: Array, total_steps: int) -> Array:
     """The rate of `follow` while the momentum rises to 1 along half a cosine, float32.
 
-    From ``1 - momentum`` at step 0 to 0 at ``total_steps``. As a rate and not as a momentum, which
+    From ``1 - momentum`` at step 0 to 0 at ``total_steps`` and after. A rate, since a momentum
     so close to 1 would be rounded.
 
     Source: Grill et al. 2020, arXiv 2006.07733, section 3.3.
     """
-    progress = jnp.asarray(step, jnp.float32) / total_steps
+    progress = jnp.minimum(jnp.asarray(step, jnp.float32) / total_steps, 1.0)
     return (1 - momentum) * (jnp.cos(jnp.pi * progress) + 1) / 2
 
 

@@ -53,7 +53,8 @@ def lars(
 ) -> optax.GradientTransformation:
     """LARS (arXiv 1708.03888); biases and norms have neither decay nor adaptation.
 
-    As in the released SimCLR and BYOL code.
+    As in the released SimCLR code, the learning rate multiplies what momentum gathers. In that of
+    BYOL, Barlow Twins and VICReg it multiplies the result, which differs while the rate changes.
     """
     return optax.lars(
         lr,
