@@ -1,5 +1,5 @@
 """Losses: pure functions, arrays in, scalar out."""
 
-from jssl.losses import contrastive, reconstruction, regression, spread
+from jssl.losses import clustering, contrastive, kmeans, reconstruction, regression, spread
 
-__all__ = ["contrastive", "reconstruction", "regression", "spread"]
+__all__ = ["clustering", "contrastive", "kmeans", "reconstruction", "regression", "spread"]

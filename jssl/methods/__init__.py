@@ -3,11 +3,13 @@
 from jssl.methods.byol import byol
 from jssl.methods.mae import mae
 from jssl.methods.simclr import simclr
+from jssl.methods.swav import swav
 
 METHODS = {
     "simclr": simclr,
     "byol": byol,
     "mae": mae,
+    "swav": swav,
 }
 
-__all__ = ["METHODS", "byol", "mae", "simclr"]
+__all__ = ["METHODS", "byol", "mae", "simclr", "swav"]

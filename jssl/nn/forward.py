@@ -1,9 +1,11 @@
 """Passing views through a network in training, statistics threaded through."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jssl.method import Array, PyTree
 
@@ -48,3 +50,29 @@ def forward_together(
     n, v = views.shape[:2]
     out, stats = forward(net, params, stats, views.reshape(n * v, *views.shape[2:]), key)
     return jax.tree.map(lambda x: x.reshape(n, v, *x.shape[1:]), out), stats
+
+
+def forward_crops(
+    net: nn.Module, params: PyTree, stats: PyTree, crops: Sequence[Array], key: Array
+) -> tuple[Array, PyTree]:
+    """Projections [n v k] of crops of several sizes, and the statistics after them.
+
+    As in multi-crop (arXiv 2006.09882, section 3.3): the encoder passes once a size, its batch
+    norms seeing crops of one size at a time; the projector once, seeing all crops.
+
+    Args:
+      net: a `jssl.nn.heads.JointEmbedding`.
+      params, stats, key: as in `forward`.
+      crops: an array [n u ...] a size; the v projections stand in their order.
+    """
+    pooled, (key, *keys) = [], jax.random.split(key, len(crops) + 1)
+    for k, x in zip(keys, crops, strict=True):
+        n, u = x.shape[:2]
+        x = x.reshape(n * u, *x.shape[2:])
+        features, stats = forward(net, params, stats, x, k, method="encode")
+        pooled.append(features.pooled.reshape(n, u, -1))
+    # Beside the batch axis, so that every example stays on its device.
+    together = jnp.concatenate(pooled, axis=1)
+    n, v, d = together.shape
+    z, stats = forward(net, params, stats, together.reshape(n * v, d), key, method="project")
+    return z.reshape(n, v, -1), stats

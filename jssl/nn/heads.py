@@ -108,3 +108,7 @@ class JointEmbedding(nn.Module):
     def encode(self, x: Float[Array, "n h w c"], train: bool = False) -> Features:
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=train)
+
+    def project(self, pooled: Float[Array, "n d"], train: bool = False) -> Array:
+        """Project alone, from pooled features."""
+        return self.projector(pooled, train)

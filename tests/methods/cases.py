@@ -26,6 +26,18 @@ CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
     "byol": ((resnet, vit), {"hidden": 32, "out": 16, "tau": 0.9}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+    # The second step moves the prototypes, with a queue that the first has filled.
+    "swav": (
+        (resnet, vit),
+        {
+            "hidden": 32,
+            "out": 16,
+            "prototypes": 12,
+            "freeze_prototypes_niters": 1,
+            "queue_length": 16,
+            "queue_start_epoch": 0,
+        },
+    ),
 }
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
 IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]

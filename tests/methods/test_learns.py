@@ -31,6 +31,11 @@ RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
     "byol": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "tau": 0.9}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
+    "swav": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "prototypes": 64, "freeze_prototypes_niters": 10},
+    ),
 }
 
 
