@@ -26,7 +26,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
         config.encoder.update({"width": 16, "stem": "2x2"})
     elif encoder == "vit":
         config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
-    # Multi-crop (section 3.3): large crops show more of the image than elsewhere, small ones less.
+    # Multi-crop: large crops show more of the image than elsewhere, small ones less.
     config.augment = {
         "scale": (0.25, 1.0),
         "brightness": 0.4,

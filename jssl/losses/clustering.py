@@ -137,7 +137,7 @@ def pseudo_label_accuracy(
       of them whose highest logit stands at the label. Where none counts, what knowing nothing
       gives: log k and 1 / k, without gradient.
 
-    Source: Caron et al. 2018, arXiv 1807.05520, equation 2.
+    Source: Caron et al. 2018, arXiv 1807.05520, equation 1.
     """
     logits = at_least_float32(logits)
     k, known = logits.shape[1], labels >= 0

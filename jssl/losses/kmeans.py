@@ -44,8 +44,8 @@ def spherical_kmeans(
     Raises:
       ValueError: if k or iterations is out of range.
 
-    Source: Caron et al. 2020, arXiv 2006.09882, appendix D; facebookresearch/swav,
-    main_deepclusterv2.py, ``cluster_memory``.
+    Source: Caron et al. 2020, arXiv 2006.09882; facebookresearch/swav, main_deepclusterv2.py,
+    ``cluster_memory``.
     """
 
     def update(key, centroids, sums, counts):
@@ -162,7 +162,7 @@ def pca_whiten(
     Raises:
       ValueError: if ``dimensions`` is not positive.
 
-    Source: Caron et al. 2018, arXiv 1807.05520, section 4.1 ("Implementation details");
+    Source: Caron et al. 2018, arXiv 1807.05520, "Implementation details";
     facebookresearch/deepcluster, clustering.py, ``preprocess_features``.
     """
     if dimensions < 1:

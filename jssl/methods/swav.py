@@ -136,7 +136,7 @@ def swav(
             state["queue"] = jnp.where(begun, filled, queue)
         else:
             codes = codes_alone(high)
-        # Equations 1 and 2, over all pairs of section 3.3's multi-crop.
+        # Equations 1 and 2, over all pairs of crops as in equation 6.
         value, accuracy = clustering.swapped_accuracy(codes, scores, temperature)
         metrics = {"loss": value, "proxy_accuracy": accuracy} | spread.spread(z[:, 0], z[:, 1])
         return value, Out(state, metrics)

@@ -57,8 +57,8 @@ def forward_crops(
 ) -> tuple[Array, PyTree]:
     """Projections [n v k] of crops of several sizes, and the statistics after them.
 
-    As in multi-crop (arXiv 2006.09882, section 3.3): the encoder passes once a size, its batch
-    norms seeing crops of one size at a time; the projector once, seeing all crops.
+    As in the released code of multi-crop (arXiv 2006.09882): the encoder passes once a size, its
+    batch norms seeing crops of one size at a time; the projector once, seeing all crops.
 
     Args:
       net: a `jssl.nn.heads.JointEmbedding`.

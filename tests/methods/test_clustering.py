@@ -1,5 +1,6 @@
 """Queue, prototypes, bank and clusters against plain numpy, step by step."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -11,11 +12,14 @@ import pytest
 from references import clustering as reference
 
 from jssl import methods
+from jssl.losses import kmeans
 from jssl.method import Features
 from jssl.train import step as train_step
 
 RATE = 0.5
 SGD = optax.sgd(RATE)
+# Decay moves what has no gradient, unless it is put back.
+DECAYING = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(RATE, momentum=0.9))
 EXAMPLES, BATCH = 12, 4
 
 
@@ -106,10 +110,8 @@ class TestSwAV:
 
     @pytest.mark.parametrize("niters", [0, 2])
     def test_prototypes_are_frozen_and_then_on_the_sphere(self, niters):
-        # Decay moves what has no gradient, unless it is put back.
-        tx = optax.chain(optax.add_decayed_weights(0.1), SGD)
         method = make("swav", **SWAV, freeze_prototypes_niters=niters)
-        for i, old, _, new, _ in run(method, 4, tx):
+        for i, old, _, new, _ in run(method, 4, DECAYING):
             before, after = (x.params["prototypes"]["kernel"] for x in (old, new))
             np.testing.assert_allclose(np.linalg.norm(after, axis=0), 1, rtol=1e-12)
             assert (before == after).all() == (i < niters)
@@ -133,16 +135,139 @@ class TestSwAV:
 
     def test_the_queue_is_a_multiple_of_the_batch(self):
         method = make("swav", **SWAV, queue_length=6)
-        with pytest.raises(ValueError, match="queue_length must be a multiple .* 6 and a batch of"):
+        with pytest.raises(
+            ValueError, match=r"queue_length must be a multiple .* got 6 and a batch of"
+        ):
             method.init(jax.random.key(0), batch(0))
         one = jax.tree.map(lambda x: x[:1], batch(0))
         state = method.init(jax.random.key(0), one)
-        with pytest.raises(ValueError, match="queue_length must be a multiple .* 6 and a batch of"):
+        with pytest.raises(
+            ValueError, match=r"queue_length must be a multiple .* got 6 and a batch of"
+        ):
             jax.eval_shape(
                 lambda: method.loss(
                     *state, method.views(None, batch(0)), jax.random.key(0), jnp.int32(0)
                 )
             )
+
+
+OFFLINE = {
+    "deepcluster_v2": {"hidden": 8, "out": 5, "prototypes": (4, 3, 2)},
+    "deepcluster": {"clusters": 4, "pca": 3},
+}
+FACTS = {"steps_per_epoch": 3, "examples": EXAMPLES}
+EACH = pytest.mark.parametrize("name", OFFLINE)
+
+
+@functools.cache
+def two_epochs(name):
+    return list(run(make(name, **FACTS, **OFFLINE[name], seed=3), 6, DECAYING))
+
+
+def bank_rows(name, params, inputs):
+    """What the bank is to hold of a batch: [v n d] of v crops; one view in DeepCluster."""
+    if name == "deepcluster":
+        return numpy_features(params["encoder"], inputs["high"][:, 0])[None]
+    return numpy_projections(params, inputs)[:2]
+
+
+def labels_of(state):
+    return np.atleast_2d(state["labels"])
+
+
+@pytest.mark.usefixtures("x64")
+class TestOffline:
+    @EACH
+    def test_the_bank_follows_the_examples(self, name):
+        bank, seen = 0, np.zeros(EXAMPLES, bool)
+        for _, old, inputs, new, _ in two_epochs(name):
+            rows = bank_rows(name, old.params, inputs)
+            bank = np.zeros((len(rows), EXAMPLES, rows.shape[-1])) + bank
+            bank[:, inputs["index"]], seen[inputs["index"]] = rows, True
+            stored = new.state["bank"].reshape(bank.shape)
+            np.testing.assert_allclose(stored, bank, rtol=1e-9, atol=1e-12)
+            np.testing.assert_array_equal(new.state["seen"], seen)
+
+    @EACH
+    def test_the_first_epoch_only_fills_the_bank(self, name):
+        ks = OFFLINE[name].get("prototypes", (4,))
+        for i, old, _, new, metrics in two_epochs(name):
+            before, after = (jax.tree.leaves(x.params["encoder"]) for x in (old, new))
+            held = all((a == b).all() for a, b in zip(before, after, strict=True))
+            assert held == (i < 3)
+            if i < 3:
+                np.testing.assert_allclose(metrics["loss"], np.mean(np.log(ks)), rtol=1e-12)
+                np.testing.assert_allclose(
+                    metrics["proxy_accuracy"], np.mean(1 / np.array(ks)), rtol=1e-12
+                )
+                assert metrics["grad_norm"] == 0
+
+    @EACH
+    def test_clusters_change_at_the_end_of_an_epoch_alone(self, name):
+        for i, old, _, new, _ in two_epochs(name):
+            before, after = labels_of(old.state), labels_of(new.state)
+            if i % 3 != 2:
+                np.testing.assert_array_equal(before, after)
+            else:
+                assert (before != after).any()
+                assert (after >= 0).all()
+
+    @EACH
+    def test_examples_never_seen_have_no_cluster(self, name):
+        """An epoch of two steps that leaves a third of the examples out."""
+        facts = {"steps_per_epoch": 2, "examples": EXAMPLES}
+        for i, old, inputs, new, metrics in run(make(name, **facts, **OFFLINE[name]), 3):
+            labels = labels_of(new.state)
+            assert (labels[:, 8:] == -1).all()
+            assert (labels[:, :8] >= 0).all() == (i >= 1)
+            if i == 2:  # of examples without a cluster, loss and gradient are those of the first
+                assert (labels_of(old.state)[:, inputs["index"]] == -1).all()
+                assert metrics["grad_norm"] == 0
+
+    def test_v2_loss_and_clustering(self):
+        for i, old, inputs, new, metrics in two_epochs("deepcluster_v2"):
+            state = old.state
+            if i >= 3:
+                z = numpy_projections(old.params, inputs)
+                losses = [
+                    reference.cross_entropy(
+                        z.reshape(5 * BATCH, -1) @ centroids.T / 0.1,
+                        np.tile(labels[inputs["index"]], 5),
+                        np.ones(5 * BATCH),
+                        ignore_index=-1,
+                    )
+                    for centroids, labels in zip(state["centroids"], state["labels"], strict=True)
+                ]
+                np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-9)
+            if i % 3 == 2:
+                for head, centroids in enumerate(new.state["centroids"]):
+                    # The first and third clustering are of the first crop, the second of the other.
+                    bank = new.state["bank"][head % 2]
+                    again = reference.cluster_memory(bank, centroids, 0)[1]
+                    np.testing.assert_array_equal(new.state["labels"][head], again)
+                    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), i), head)
+                    alone = kmeans.spherical_kmeans(key, jnp.asarray(bank), len(centroids), 10)
+                    np.testing.assert_allclose(centroids, alone[0], rtol=1e-9)
+
+    def test_deepcluster_loss_sizes_and_classifier(self):
+        """Weights are one over the size of the cluster; the classifier is new every epoch."""
+        for i, old, inputs, new, metrics in two_epochs("deepcluster"):
+            classifier, fresh = old.params["classifier"], new.params["classifier"]
+            if i >= 3:
+                x = bank_rows("deepcluster", old.params, inputs)[0]
+                labels = old.state["labels"][inputs["index"]]
+                sizes = np.array([(old.state["labels"] == label).sum() for label in labels])
+                logits = x @ classifier["kernel"] + classifier["bias"]
+                expected = reference.cross_entropy(logits, labels, 1 / sizes, ignore_index=-1)
+                np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-9)
+            if i % 3 == 2:
+                counts = np.bincount(new.state["labels"], minlength=4)
+                np.testing.assert_array_equal(new.state["sizes"], counts)
+                assert (classifier["kernel"] != fresh["kernel"]).all()
+                assert (fresh["bias"] == 0).all()
+                assert 0.003 < fresh["kernel"].std() < 0.03
+            elif i >= 3:
+                assert (fresh["bias"] != 0).any()
 
 
 @pytest.mark.parametrize(
@@ -153,11 +278,19 @@ class TestSwAV:
         ("swav", {"epsilon": 0.0}, "epsilon must be > 0, got 0.0"),
         ("swav", {"iterations": 0}, "iterations must be at least 1, got 0"),
         ("swav", {"queue_length": -1}, "queue_length must be at least 0, got -1"),
+        ("deepcluster_v2", {"prototypes": ()}, "prototypes must be .*, got \\(\\)"),
+        ("deepcluster_v2", {"prototypes": (4, 13)}, "between 2 and the 12 examples, got .*4, 13"),
+        ("deepcluster_v2", {"temperature": 0.0}, "temperature must be > 0, got 0.0"),
+        ("deepcluster_v2", {"iterations": 0}, "iterations must be at least 1, got 0"),
+        ("deepcluster", {"clusters": 13}, "clusters must be between 2 and the 12 examples, got 13"),
+        ("deepcluster", {"clusters": 3, "pca": 0}, "pca must be at least 1, got 0"),
+        ("deepcluster", {"clusters": 3, "iterations": 0}, "iterations must be at least 1, got 0"),
     ],
 )
 def test_bad_options(name, options, words):
     facts = {"steps_per_epoch": 3}
     if name != "swav":
         facts["examples"] = EXAMPLES
+        options = OFFLINE[name] | options
     with pytest.raises(ValueError, match=words):
         make(name, **facts, **options)
