@@ -68,7 +68,11 @@ def test_the_whole_step_of_every_config_has_shapes(name):
         cfg.augment.size, cfg.augment.mean, cfg.augment.std = 28, (0.3,), (0.3,)
     build.check(cfg)
     facts = {
-        "example": {"image": [[28, 28, 1], "uint8"], "label": [[], "int32"]},
+        "example": {
+            "image": [[28, 28, 1], "uint8"],
+            "label": [[], "int32"],
+            "index": [[], "int32"],
+        },
         "steps": 100,
         "steps_per_epoch": 10,
         "examples": 10 * cfg.train.batch_size,
