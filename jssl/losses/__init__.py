@@ -3,6 +3,7 @@
 from jssl.losses import (
     clustering,
     contrastive,
+    kmeans,
     reconstruction,
     redundancy,
     regression,
@@ -13,6 +14,7 @@ from jssl.losses import (
 __all__ = [
     "clustering",
     "contrastive",
+    "kmeans",
     "reconstruction",
     "redundancy",
     "regression",

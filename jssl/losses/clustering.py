@@ -1,13 +1,166 @@
-"""Losses that compare assignments to prototypes: one view's is what another is to predict."""
+"""Losses of clustering: an example's prototype or cluster is what is to be predicted."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jssl.losses.geometry import at_least_float32
 
 HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def sinkhorn(
+    scores: Float[Array, "n k"],
+    epsilon: float = 0.05,
+    iterations: int = 3,
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, "n k"]:
+    """Codes: soft assignments of a batch to prototypes that uses all of these equally.
+
+    ``exp(scores / epsilon)`` is scaled in turn so that every prototype has the same mass, then so
+    that every example has. In logarithms, so that no score is too large or too small.
+
+    Args:
+      scores: of each example for each prototype.
+      epsilon: > 0; the smaller, the closer the codes are to a hard assignment.
+      iterations: >= 1, of the Sinkhorn-Knopp algorithm.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      Codes without gradient; each row sums to one.
+
+    Raises:
+      ValueError: if epsilon or iterations is out of range.
+
+    Source: Caron et al. 2020, arXiv 2006.09882, equations 3 to 5 and appendix A.1. Rows are
+    examples here; the paper's matrix is the transpose, over n.
+    """
+    if epsilon <= 0:
+        raise ValueError(f"epsilon must be > 0, got {epsilon}")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    log_q = jax.lax.stop_gradient(at_least_float32(scores)) / epsilon
+    for _ in range(iterations):
+        highest = jnp.max(log_q, axis=0, keepdims=True)
+        if axis_name is not None:
+            highest = jax.lax.pmax(highest, axis_name)
+        mass = jnp.sum(jnp.exp(log_q - highest), axis=0, keepdims=True)
+        if axis_name is not None:
+            mass = jax.lax.psum(mass, axis_name)
+        log_q = jax.nn.log_softmax(log_q - highest - jnp.log(mass), axis=1)
+    return jnp.exp(log_q)
+
+
+def swav(
+    scores_high: Float[Array, "v n k"],
+    scores_low: Float[Array, "l n k"] | None = None,
+    temperature: float = 0.1,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Swapped prediction: from each crop the codes of the large ones among the others.
+
+    Args:
+      scores_high: cosines of the large crops with the prototypes; these have codes.
+      scores_low: the same of the small crops, which only predict; None where there are none.
+      temperature: > 0, of the predictions.
+      epsilon, iterations: of the codes, as in `sinkhorn`.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Raises:
+      ValueError: if an option is out of range or there are fewer than two crops.
+
+    Source: Caron et al. 2020, arXiv 2006.09882, equations 1, 2 and 6; the mean over pairs, as in
+    the released code.
+    """
+    codes = jax.vmap(lambda s: sinkhorn(s, epsilon, iterations, axis_name=axis_name))(scores_high)
+    scores = scores_high if scores_low is None else jnp.concatenate([scores_high, scores_low])
+    return swapped_accuracy(codes, scores, temperature, axis_name=axis_name)[0]
+
+
+def swapped_accuracy(
+    codes: Float[Array, "v n k"],
+    scores: Float[Array, "w n k"],
+    temperature: float = 0.1,
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The loss of `swav` given codes, and how often the likeliest prototype is the code's.
+
+    Args:
+      codes: of the first v of the w crops, as from `sinkhorn`.
+      scores: of all w > 1 crops.
+      temperature: > 0.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      Mean cross-entropy over examples and the v * (w - 1) pairs of a code and another crop, and
+      the share of those in which the highest score stands where the code is highest.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    v, w, n = len(codes), len(scores), scores.shape[1]
+    if w < 2:
+        raise ValueError(f"swapped prediction needs at least 2 crops, got {w}")
+    log_p = jax.nn.log_softmax(at_least_float32(scores) / temperature, axis=-1)
+    codes = jax.lax.stop_gradient(codes).astype(log_p.dtype)
+    other = ~jnp.eye(v, w, dtype=bool)
+    entropy = -jnp.einsum("vnk,wnk->vw", codes, log_p, precision=jax.lax.Precision.HIGHEST) / n
+    best, found = (jax.lax.argmax(x, 2, jnp.int32) for x in (codes, log_p))
+    right = jnp.mean((best[:, None] == found[None]).astype(log_p.dtype), axis=2)
+    both = jnp.sum(jnp.where(other[None], jnp.stack([entropy, right]), 0), axis=(1, 2))
+    both = both / (v * (w - 1))
+    if axis_name is not None:
+        both = jax.lax.pmean(both, axis_name)
+    return both[0], both[1]
+
+
+def pseudo_label_accuracy(
+    logits: Float[Array, "n k"],
+    labels: Int[Array, " n"],
+    weights: Float[Array, " n"] | None = None,
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Cross-entropy with the clusters as labels, and the share predicted right.
+
+    Args:
+      logits: of the classifier.
+      labels: of each example the cluster, in [0, k), or -1 where it is not known: such an example
+        does not count, and has no gradient.
+      weights: >= 0, of the examples in the mean; by default all the same.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The weighted mean over the examples that count, divided by their weights' sum, and the share
+      of them whose highest logit stands at the label. Where none counts, what knowing nothing
+      gives: log k and 1 / k, without gradient.
+
+    Source: Caron et al. 2018, arXiv 1807.05520, equation 1.
+    """
+    logits = at_least_float32(logits)
+    k, known = logits.shape[1], labels >= 0
+    weights = jnp.ones_like(logits[:, 0]) if weights is None else weights.astype(logits.dtype)
+    weights = jnp.where(known, weights, 0)
+    log_p = jax.nn.log_softmax(logits, axis=1)
+    entropy = -jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
+    right = (jax.lax.argmax(logits, 1, labels.dtype) == labels) & known
+    sums = (
+        jnp.sum(jnp.where(known, weights * entropy, 0)),
+        jnp.sum(weights),
+        jnp.sum(right.astype(logits.dtype)),
+        jnp.sum(known.astype(logits.dtype)),
+    )
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    total, weight, hits, count = sums
+    chance = jnp.asarray(1 / k, logits.dtype)
+    loss = jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), -jnp.log(chance))
+    return loss, jnp.where(count > 0, hits / jnp.where(count > 0, count, 1), chance)
 
 
 def dino(

@@ -3,6 +3,8 @@
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.byol import byol
 from jssl.methods.dcl import dcl
+from jssl.methods.deepcluster import deepcluster
+from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
@@ -11,6 +13,7 @@ from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
 from jssl.methods.simclr import simclr
 from jssl.methods.simsiam import simsiam
+from jssl.methods.swav import swav
 from jssl.methods.vicreg import vicreg
 from jssl.methods.wmse import wmse
 
@@ -27,6 +30,9 @@ METHODS = {
     "vicreg": vicreg,
     "wmse": wmse,
     "lejepa": lejepa,
+    "swav": swav,
+    "deepcluster_v2": deepcluster_v2,
+    "deepcluster": deepcluster,
     "mae": mae,
 }
 
@@ -35,6 +41,8 @@ __all__ = [
     "barlow_twins",
     "byol",
     "dcl",
+    "deepcluster",
+    "deepcluster_v2",
     "dino",
     "lejepa",
     "mae",
@@ -43,6 +51,7 @@ __all__ = [
     "nnclr",
     "simclr",
     "simsiam",
+    "swav",
     "vicreg",
     "wmse",
 ]

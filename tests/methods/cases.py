@@ -43,12 +43,37 @@ CASES = {
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),
+    "deepcluster": ((resnet, vit), {"clusters": 4, "pca": 6}),
+    "deepcluster_v2": ((resnet, vit), {"hidden": 32, "out": 16, "prototypes": (4, 3, 5)}),
+    # The second step moves the prototypes, with a queue that the first has filled.
+    "swav": (
+        (resnet, vit),
+        {
+            "hidden": 32,
+            "out": 16,
+            "prototypes": 12,
+            "freeze_prototypes_niters": 1,
+            "queue_length": 16,
+            "queue_start_epoch": 0,
+        },
+    ),
 }
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
 IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]
 
 
-def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100, options=None):
+def make(
+    name,
+    encoder,
+    *,
+    dtype=None,
+    size=SIZE,
+    scale=(0.4, 1.0),
+    steps=100,
+    steps_per_epoch=2,
+    examples=16,
+    options=None,
+):
     """A small version of a method; ``options`` instead of those in `CASES`."""
     # Crop and flip alone: the colours are tested in their own room and cost most of the compiling.
     plain = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0}
@@ -70,8 +95,8 @@ def make(name, encoder, *, dtype=None, size=SIZE, scale=(0.4, 1.0), steps=100, o
         "prepare": lambda batch: image.normalize(image.resize(pixels(batch), size), MEAN, STD),
         "restore": lambda x: jnp.clip(image.denormalize(x, MEAN, STD), 0, 1),
         "total_steps": steps,
-        "steps_per_epoch": 2,
-        "examples": 16,
+        "steps_per_epoch": steps_per_epoch,
+        "examples": examples,
     }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters

@@ -15,7 +15,7 @@ from jssl.nn import encoders
 from jssl.train import optimizers
 from jssl.train import step as train_step
 
-STEPS, BATCH = 100, 64
+STEPS, BATCH, EXAMPLES = 100, 64, 3000
 
 
 def resnet(**options):
@@ -63,16 +63,27 @@ RECIPES = {
         optimizers.sgd(0.1),
         {"hidden": 128, "out": 128, "bottleneck": 32, "layers": 2},
     ),
+    "deepcluster": (resnet, optimizers.sgd(0.3), {"clusters": 20}),
+    "deepcluster_v2": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "prototypes": (50, 50, 50)},
+    ),
+    "swav": (
+        resnet,
+        optimizers.sgd(0.2),
+        {"hidden": 128, "out": 64, "prototypes": 64, "freeze_prototypes_niters": 10},
+    ),
 }
 
 
 @functools.cache
 def bundled():
     fit, held_out = (
-        data.read_all(data.open_source("bundled", limit=3000, holdout=0.2, part=part))
+        data.read_all(data.open_source("bundled", limit=EXAMPLES, holdout=0.2, part=part))
         for part in ("fit", "holdout")
     )
-    stream = data.open_stream(data.open_source("bundled", limit=3000), BATCH, seed=0)
+    stream = data.open_stream(data.open_source("bundled", limit=EXAMPLES), BATCH, seed=0)
     return fit, held_out, stream
 
 
@@ -109,7 +120,8 @@ def test_every_method_has_a_recipe():
 @pytest.mark.parametrize("name", RECIPES)
 def test_learns(name):
     encoder, tx, options = RECIPES[name]
-    method = cases.make(name, encoder, size=28, scale=(0.4, 1.0), steps=STEPS, options=options)
+    facts = {"steps": STEPS, "steps_per_epoch": EXAMPLES // BATCH, "examples": EXAMPLES}
+    method = cases.make(name, encoder, size=28, scale=(0.4, 1.0), **facts, options=options)
     first, last, losses = train(method, tx)
     before, *_ = measure(method, first.params, first.state)
     after, rank, deviation, dimensions = measure(method, last.params, last.state)
