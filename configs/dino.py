@@ -20,7 +20,7 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
         "k": 1024,
         "hidden": 512,
         "bottleneck": 128,
-        # The head of a convolutional network has batch norm, as that of the authors' ResNet-50.
+        # The authors' option; a convolutional network has batch norms anyway.
         "norm": "batch" if encoder.startswith("resnet") else None,
     }
     config.augment.update({"scale": (0.4, 1.0), "saturation": 0.2})
