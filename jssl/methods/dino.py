@@ -56,7 +56,7 @@ def dino(
       k: outputs of the head, of which each view gets a distribution.
       hidden: width of the head's hidden layers.
       bottleneck: width before its last layer.
-      norm: of its hidden layers: None, or "batch" as for convolutional networks.
+      norm: of its hidden layers: None, "batch" or "layer".
       norm_last_layer: False lets the columns of the last layer learn their length.
 
     Raises:

@@ -125,7 +125,7 @@ class DINOHead(nn.Module):
     inputs), which at 2048 is the 0.02 of the released code.
 
     k: number of logits.
-    norm: of the hidden layers, None or "batch".
+    norm: of the hidden layers, None, "batch" or "layer".
     norm_last_layer: False learns a length for each column, 1 at the start.
     """
 

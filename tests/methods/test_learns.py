@@ -53,9 +53,9 @@ RECIPES = {
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
     "dino": (
         resnet,
-        optimizers.adamw(2e-3),
-        {"k": 256, "hidden": 128, "bottleneck": 64, "momentum": 0.9, "center_momentum": 0.9}
-        | {"teacher_temperature": 0.04, "norm": "batch"},
+        optimizers.sgd(0.3),
+        {"k": 256, "hidden": 128, "bottleneck": 64, "momentum": 0.9, "norm": "batch"}
+        | {"teacher_temperature": 0.04},
     ),
     "lejepa": (resnet, optimizers.adamw(2e-3), {"hidden": 128, "out": 32, "directions": 128}),
     "simsiam": (
