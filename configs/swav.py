@@ -5,42 +5,19 @@ jssl pretrain --config swav --workdir runs/swav
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.config import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
-    config = defaults()
-    config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config = small_images(data, encoder, epochs, batch_size)
     # Fewer prototypes than examples in a batch, so that no queue is needed.
     config.method = {
         "name": "swav",
         "prototypes": 128,
         "hidden": 512,
-        "out": 128,
         "freeze_prototypes_niters": 50,
     }
-    config.encoder = {"name": encoder}
-    if encoder.startswith("resnet"):
-        config.encoder.update({"width": 16, "stem": "2x2"})
-    elif encoder == "vit":
-        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
     # Multi-crop: large crops show more of the image than elsewhere, small ones less.
-    config.augment = {
-        "scale": (0.25, 1.0),
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "blur_p": 0.0,
-    }
+    config.augment.scale = (0.25, 1.0)
     config.augment_local = {"count": 4, "size": 16, "scale": (0.08, 0.3)}
-    config.optimizer = {
-        "name": "sgd",
-        "lr": 0.3,
-        "weight_decay": 1e-4,
-        "nesterov": True,
-        "warmup_epochs": 1.0,
-    }
     return config

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references import clustering as reference
-from references.agreement import agree
+from references.agreement import agree, agree_when_split
 
 from jssl.losses import clustering
 
@@ -130,21 +129,7 @@ class TestInvariances:
 )
 @pytest.mark.usefixtures("x64")
 def test_axis_name_gives_the_loss_of_the_whole_batch(loss):
-    """Value and the gradient of a replicated weight, inside shard_map over 4 devices."""
-    x = jnp.asarray(RNG.normal(size=(8, 15)))
-    weight = jnp.asarray(RNG.normal(size=(15, 15)) / 4)
-    mesh = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
-    spec = PartitionSpec
-    local = jax.shard_map(
-        jax.value_and_grad(lambda weight, x: loss(x @ weight, axis_name="i")),
-        mesh=mesh,
-        in_specs=(spec(), spec("i")),
-        out_specs=(spec(), spec()),
-    )
-    value, gradient = jax.jit(local)(weight, x)
-    expected, by_weight = jax.value_and_grad(lambda weight: loss(x @ weight))(weight)
-    np.testing.assert_allclose(value, expected, rtol=1e-12)
-    np.testing.assert_allclose(gradient, by_weight, rtol=1e-9, atol=1e-12)
+    agree_when_split(loss, RNG.normal(size=(8, 15)))
 
 
 def test_bfloat16_gives_a_float32_loss():

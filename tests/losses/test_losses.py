@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references import losses as reference
-from references.agreement import agree
+from references.agreement import agree, agree_when_split
 
 from jssl.losses import contrastive, reconstruction, regression
 
@@ -115,27 +114,7 @@ class TestInvariances:
 )
 @pytest.mark.usefixtures("x64")
 def test_axis_name_gives_the_loss_of_the_whole_batch(loss):
-    """Value and the gradient of a replicated weight, inside shard_map over 4 devices."""
-    a, b = jnp.asarray(RNG.normal(size=(2, 8, 5)))
-    weight = jnp.asarray(RNG.normal(size=(5, 5)))
-    mesh = jax.make_mesh((4,), ("i",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
-
-    def whole(weight):
-        return loss(a @ weight, b @ weight)
-
-    def sharded(weight, a, b):
-        return loss(a @ weight, b @ weight, axis_name="i")
-
-    spec = PartitionSpec
-    local = jax.shard_map(
-        jax.value_and_grad(sharded),
-        mesh=mesh,
-        in_specs=(spec(), spec("i"), spec("i")),
-        out_specs=(spec(), spec()),
-    )
-    value, gradient = jax.jit(local)(weight, a, b)
-    np.testing.assert_allclose(value, whole(weight), rtol=1e-12)
-    np.testing.assert_allclose(gradient, jax.grad(whole)(weight), rtol=1e-9, atol=1e-12)
+    agree_when_split(loss, *RNG.normal(size=(2, 8, 5)))
 
 
 def test_bfloat16_projections_give_a_float32_loss():
