@@ -19,10 +19,11 @@ def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int
     """
     views = build.views(trained.config)
     batch = {name: value[:shown] for name, value in test.items()}
-    pair = jax.jit(views.views)(jax.random.key(0), batch)
+    crops = jax.jit(views.crops)(jax.random.key(0), batch)
+    large, *small = (_bytes(views.restore(x)) for x in crops)
     arrays = {
         "originals": _bytes(jax.jit(lambda b: views.restore(views.prepare(b)))(batch)),
-        "views": _bytes(views.restore(pair)),
+        "views": np.concatenate([large, *(_framed(x, large.shape) for x in small)], axis=1),
     }
     method, train = trained.method, trained.train
     if method.reconstruct is not None:
@@ -47,6 +48,15 @@ def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int
         thumbnails=_bytes(test["image"][:mapped]),
         class_names=np.array(trained.facts.get("class_names") or []),
     )
+
+
+def _framed(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Small views [m l p q c] in the middle of white ones as large as those of a shape."""
+    around = [
+        ((new - old) // 2, -((old - new) // 2))
+        for old, new in zip(small.shape[2:4], shape[2:4], strict=True)
+    ]
+    return np.pad(small, [(0, 0), (0, 0), *around, (0, 0)], constant_values=255)
 
 
 def _bytes(images) -> np.ndarray:
