@@ -1,4 +1,4 @@
-"""BYOL (arXiv 2006.07733) on small images, or by the paper's ImageNet recipe.
+"""BYOL (arXiv 2006.07733) on small images.
 
 jssl pretrain --config byol --workdir runs/byol
 jssl pretrain --config byol:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
@@ -6,13 +6,13 @@ jssl pretrain --config byol:recipe=imagenet,data=folder:IMAGENET --workdir runs/
 Not measured yet.
 """
 
-from jssl.cli.config import defaults, small_images
+from jssl.cli.config import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
     if recipe == "imagenet":
-        return imagenet(data)
-    config = small_images(data, encoder, epochs, batch_size)
+        return paper(data)
+    config = small_images(data, encoder, epochs, batch_size, recipe)
     # A teacher this slow needs a thousand epochs; in ten it has to move faster.
     config.method = {"name": "byol", "tau": 0.97, "hidden": 512, "out": 128}
     # Less saturation than SimCLR's, and a second view that is solarized at times (table 6).
@@ -21,17 +21,11 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, re
     return config
 
 
-def imagenet(data):
-    """ResNet-50, 300 epochs: section 3.3 and appendix B, not run here."""
-    config = defaults()
-    config.data.source, config.data.size = data, 224
-    config.train.epochs, config.train.batch_size = 300, 4096
+def paper(data):
+    """Section 3.3, appendix B and the released presets. Not run here."""
+    config = imagenet(data, "resnet50", 300, 4096)
     config.method = {"name": "byol", "tau": 0.99, "hidden": 4096, "out": 256}
-    config.encoder = {"name": "resnet50"}
-    # Table 6: two distributions of views.
-    config.augment = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
-    config.augment.blur_p = 1.0
-    config.augment2 = {"blur_p": 0.1, "solarize_p": 0.2}
+    byol_views(config)
     # 0.3 for a batch of 256, in proportion for larger ones.
     config.optimizer = {"name": "lars", "lr": 4.8, "weight_decay": 1e-6, "warmup_epochs": 10.0}
     return config

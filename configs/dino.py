@@ -1,15 +1,18 @@
 """DINO (arXiv 2104.14294) with a small ViT on small images.
 
 jssl pretrain --config dino --workdir runs/dino
+jssl pretrain --config dino:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
 Not measured yet.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.config import byol_views, imagenet, small_images
 
 
-def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
-    config = small_images(data, encoder, epochs, batch_size)
+def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):
+    if recipe == "imagenet":
+        return paper(data)
+    config = small_images(data, encoder, epochs, batch_size, recipe)
     # For ten epochs: a faster teacher, fewer prototypes, a sharp teacher all along, since 0.07 is
     # for those who warm up for thirty.
     config.method = {
@@ -38,4 +41,17 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256):
             "clip": 3.0,
             "warmup_epochs": 1.0,
         }
+    return config
+
+
+def paper(data):
+    """Appendix C and the released commands; ViT-S/16. Not run here."""
+    config = imagenet(data, "vit_s16", 300, 1024)
+    config.method = {"name": "dino", "norm_last_layer": False}
+    config.augment.scale = (0.25, 1.0)
+    byol_views(config)
+    config.augment_local = {"count": 8, "size": 96, "scale": (0.05, 0.25), "blur_p": 0.5}
+    # 5e-4 for a batch of 256, in proportion for larger ones.
+    config.optimizer = {"name": "adamw", "lr": 2e-3, "final_lr": 1e-6, "warmup_epochs": 10.0}
+    config.optimizer.update({"weight_decay": 0.04, "final_weight_decay": 0.4, "clip": 3.0})
     return config

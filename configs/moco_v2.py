@@ -1,15 +1,28 @@
 """MoCo v2 (arXiv 2003.04297) on small images.
 
 jssl pretrain --config moco_v2 --workdir runs/moco_v2
+jssl pretrain --config moco_v2:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
 Not measured yet.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.config import imagenet, small_images
 
 
-def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
-    config = small_images(data, encoder, epochs, batch_size)
+def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
+    if recipe == "imagenet":
+        return paper(data)
+    config = small_images(data, encoder, epochs, batch_size, recipe)
     # In ten epochs the key encoder has to move faster, and 65,536 keys would span epochs.
     config.method = {"name": "moco_v2", "momentum": 0.98, "queue": 4096, "hidden": 512}
+    return config
+
+
+def paper(data):
+    """The released commands. Not run here."""
+    config = imagenet(data, "resnet50", 200, 256)
+    config.method = {"name": "moco_v2"}
+    config.augment.update({"scale": (0.2, 1.0), "brightness": 0.4, "contrast": 0.4})
+    config.augment.update({"saturation": 0.4, "hue": 0.1})
+    config.optimizer = {"name": "sgd", "lr": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0.0}
     return config

@@ -1,15 +1,18 @@
 """VICReg (arXiv 2105.04906) on small images.
 
 jssl pretrain --config vicreg --workdir runs/vicreg
+jssl pretrain --config vicreg:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
 Not measured yet.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.config import byol_views, imagenet, small_images
 
 
-def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
-    config = small_images(data, encoder, epochs, batch_size)
+def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
+    if recipe == "imagenet":
+        return paper(data)
+    config = small_images(data, encoder, epochs, batch_size, recipe)
     # The paper's expander is 8192 wide.
     config.method = {"name": "vicreg", "hidden": 512, "out": 512}
     # The two views of the paper are BYOL's: the second is solarized at times.
@@ -19,4 +22,14 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
     # of warm-up.
     if config.optimizer.name == "sgd":
         config.optimizer.lr = 0.05
+    return config
+
+
+def paper(data):
+    """Section 4.2. Not run here."""
+    config = imagenet(data, "resnet50", 1000, 2048)
+    config.method = {"name": "vicreg"}
+    byol_views(config)
+    # 0.2 for a batch of 256, in proportion for larger ones.
+    config.optimizer = {"name": "lars", "lr": 1.6, "weight_decay": 1e-6, "warmup_epochs": 10.0}
     return config

@@ -60,18 +60,19 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def small_images(
-    data: str, encoder: str, epochs: int, batch_size: int
+    data: str, encoder: str, epochs: int, batch_size: int, recipe: str = "small"
 ) -> ml_collections.ConfigDict:
     """What the shipped recipes for images of about 32 pixels start from.
 
-    A ResNet of 16 channels with a 2x2 stem, or a ViT of like cost; SimCLR's views
-    with half the colour distortion and no blur, as in its appendix B.9, and larger crops than
-    there; SGD, or AdamW for a ViT.
+    A ResNet of 16 channels with a 2x2 stem, or a ViT of like cost; SimCLR's views with half the
+    colour distortion and no blur, as in its appendix B.9, and larger crops than there; SGD, or
+    AdamW for a ViT.
     """
+    if recipe != "small":
+        raise ValueError(f"recipe must be one that this config has, got {recipe!r}")
     config = defaults()
     config.data.source = data
-    config.train.epochs = epochs
-    config.train.batch_size = batch_size
+    config.train.epochs, config.train.batch_size = epochs, batch_size
     config.encoder = {"name": encoder}
     config.augment = {
         "scale": (0.2, 1.0),
@@ -90,6 +91,22 @@ def small_images(
         config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
     config.optimizer.warmup_epochs = 1.0
     return config
+
+
+def imagenet(data: str, encoder: str, epochs: int, batch_size: int) -> ml_collections.ConfigDict:
+    """What the papers' ImageNet recipes start from: 224 pixels, the views of SimCLR."""
+    config = defaults()
+    config.data.source, config.data.size = data, 224
+    config.train.epochs, config.train.batch_size = epochs, batch_size
+    config.encoder = {"name": encoder}
+    return config
+
+
+def byol_views(config: ml_collections.ConfigDict) -> None:
+    """The two distributions of views of BYOL's table 6, which other methods took over."""
+    config.augment.update({"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1})
+    config.augment.blur_p = 1.0
+    config.augment2 = {"blur_p": 0.1, "solarize_p": 0.2}
 
 
 # What the builders of a section may be told; read from their signatures once they are needed.

@@ -147,6 +147,18 @@ def test_evaluate_embed_report(trained, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_of_many_crops_is_evaluated_and_shown(tmp_path):
+    """Crops of two sizes, prototypes in the parameters, and a teacherless state: SwAV."""
+    crops = ["--config.augment_local.count=2", "--config.method.prototypes=16"]
+    pretrain(tmp_path, *crops, "--config.train.steps=4", config="swav")
+    evaluate = ["evaluate", "--workdir", tmp_path, "--rows", "pretrained", "--protocols", "knn"]
+    assert list(json.loads(jssl(*evaluate, "--json").stdout)) == ["pretrained"]
+    assert np.load(tmp_path / "pictures.npz")["views"].shape == (8, 4, 28, 28, 1)
+    jssl("report", "--workdir", tmp_path)
+    assert "Alignment" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_a_forced_collapse_is_called_in_the_progress_line_and_in_the_report(tmp_path):
     """BYOL without predictor and without EMA (its paper's table 5)."""
     options = ["--config.train.epochs=20", "--config.eval.every_epochs=0"]
