@@ -1,6 +1,7 @@
-"""DINO (arXiv 2104.14294) with a small ViT on small images.
+"""DINO (arXiv 2104.14294) on small images.
 
 jssl pretrain --config dino --workdir runs/dino
+jssl pretrain --config dino:encoder=vit --workdir runs/dino_vit
 jssl pretrain --config dino:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
 Not measured yet.
@@ -9,7 +10,7 @@ Not measured yet.
 from jssl.cli.config import byol_views, imagenet, small_images
 
 
-def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):
+def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
     if recipe == "imagenet":
         return paper(data)
     config = small_images(data, encoder, epochs, batch_size, recipe)
@@ -28,7 +29,7 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe=
     }
     config.augment.update({"scale": (0.4, 1.0), "saturation": 0.2})
     config.augment2 = {"solarize_p": 0.2}
-    config.augment_local = {"count": 4, "size": 16, "scale": (0.05, 0.4)}
+    config.augment_local = {"count": 2, "size": 16, "scale": (0.05, 0.4)}
     # As the authors for ViTs. A ResNet keeps SGD, which they use too and which beats AdamW in 100
     # steps.
     if not encoder.startswith("resnet"):

@@ -22,7 +22,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, re
     }
     # Multi-crop: large crops show more of the image than elsewhere, small ones less.
     config.augment.scale = (0.25, 1.0)
-    config.augment_local = {"count": 4, "size": 16, "scale": (0.08, 0.3)}
+    config.augment_local = {"count": 2, "size": 16, "scale": (0.08, 0.3)}
     return config
 
 
