@@ -5,7 +5,7 @@ VENV ?= .venv
 WORKDIR ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast lint format results clean
+.PHONY: help quickstart test test-long test-fast lint format results clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,11 +25,14 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 quickstart: $(VENV)/.run ## pretrain SimCLR on the bundled images, evaluate, write a report
 	$(BIN)/jssl quickstart --workdir $(WORKDIR)
 
-test: $(VENV)/.test ## the whole test suite
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15
+test: $(VENV)/.test ## the test suite
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15 -m "not long"
+
+test-long: $(VENV)/.test ## what it leaves out: every method learns, every paper's recipe has shapes
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15 -m long
 
 test-fast: $(VENV)/.test ## the suite without its slow part
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m "not slow and not long"
 
 lint: $(VENV)/.test ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def test_methods_are_about_a_page():
 
 
 RECIPES = [
-    pytest.param(f"{name}:recipe=imagenet", marks=pytest.mark.slow)
+    pytest.param(f"{name}:recipe=imagenet", marks=pytest.mark.long)
     for name, file in config.shipped_configs().items()
     if 'recipe == "imagenet"' in file.read_text()
 ]

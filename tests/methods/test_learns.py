@@ -116,8 +116,15 @@ def test_every_method_has_a_recipe():
     assert RECIPES.keys() == methods.METHODS.keys()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+# A minute and more each: three that differ as much as methods can, the others in `make test-long`.
+OFTEN = ("simclr", "byol", "mae")
+MARKED = [
+    pytest.param(name, marks=pytest.mark.slow if name in OFTEN else pytest.mark.long)
+    for name in RECIPES
+]
+
+
+@pytest.mark.parametrize("name", MARKED)
 def test_learns(name):
     encoder, tx, options = RECIPES[name]
     facts = {"steps": STEPS, "steps_per_epoch": EXAMPLES // BATCH, "examples": EXAMPLES}
