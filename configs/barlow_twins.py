@@ -3,7 +3,7 @@
 jssl pretrain --config barlow_twins --workdir runs/barlow_twins
 jssl pretrain --config barlow_twins:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 42.3 %, linear 46.2 %.
 """
 
 from jssl.cli.config import byol_views, imagenet, small_images

@@ -3,7 +3,7 @@
 jssl pretrain --config byol --workdir runs/byol
 jssl pretrain --config byol:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 40.2 %, linear 42.7 %.
 """
 
 from jssl.cli.config import byol_views, imagenet, small_images
