@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 WORKDIR ?= runs/quickstart
 BIN := $(VENV)/bin
+# Tests that share what is compiled or trained run in one process.
+PARALLEL := -n auto --maxprocesses=4 --dist loadgroup
 
 .PHONY: help quickstart test test-long test-fast lint format results clean
 
@@ -26,13 +28,13 @@ quickstart: $(VENV)/.run ## pretrain SimCLR on the bundled images, evaluate, wri
 	$(BIN)/jssl quickstart --workdir $(WORKDIR)
 
 test: $(VENV)/.test ## the test suite
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15 -m "not long"
+	$(BIN)/python -m pytest $(PARALLEL) --durations=15 -m "not long"
 
-test-long: $(VENV)/.test ## what it leaves out: every method learns, every paper's recipe has shapes
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --durations=15 -m long
+test-long: $(VENV)/.test ## what it leaves out: every method on the whole ladder, every paper's recipe
+	$(BIN)/python -m pytest $(PARALLEL) --durations=15 -m long
 
 test-fast: $(VENV)/.test ## the suite without its slow part
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m "not slow and not long"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not long"
 
 lint: $(VENV)/.test ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -45,6 +45,10 @@ def inspect(workdir):
     return json.loads(jssl("inspect", "--workdir", workdir, "--json").stdout)
 
 
+# The tests of one finished run share a process, so that it is trained once.
+of_one_run = pytest.mark.xdist_group("of_one_run")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished run of 12 steps."""
@@ -52,9 +56,11 @@ def trained(tmp_path_factory):
     done = pretrain(workdir, "--config.train.epochs=2", "--config.checkpoint.every_steps=4")
     assert "Epoch 2/2  loss" in done.stdout
     assert "proxy accuracy" in done.stdout
+    assert "collapsed" not in done.stdout
     return workdir
 
 
+@of_one_run
 def test_inspect(trained):
     found = inspect(trained)
     assert found["step"] == 12
@@ -65,12 +71,14 @@ def test_inspect(trained):
     assert "sha256" in table
 
 
+@of_one_run
 def test_the_same_command_again_does_nothing(trained):
     before = inspect(trained)
     pretrain(trained, "--config.train.epochs=2", "--config.checkpoint.every_steps=4")
     assert inspect(trained) == before
 
 
+@of_one_run
 @pytest.mark.slow
 def test_killed_at_any_moment_ends_in_the_same_bits(trained, tmp_path):
     """kill -9 at several moments, the last of them while checkpoints are being written."""
@@ -97,6 +105,7 @@ def test_killed_at_any_moment_ends_in_the_same_bits(trained, tmp_path):
     assert inspect(workdir) == inspect(trained)
 
 
+@of_one_run
 def test_sigterm_saves_and_the_same_command_goes_on(trained, tmp_path):
     workdir = tmp_path / "stopped"
     more = ["--config.train.epochs=2", "--config.checkpoint.every_steps=4"]
@@ -115,6 +124,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(trained, tmp_path):
     assert inspect(workdir) == inspect(trained)
 
 
+@of_one_run
 def test_evaluate_embed_report(trained, tmp_path):
     rows = json.loads(jssl("evaluate", "--workdir", trained, "--json").stdout)
     assert rows == json.loads((trained / "table.json").read_text())
@@ -161,17 +171,16 @@ def test_a_run_of_many_crops_is_evaluated_and_shown(tmp_path):
 @pytest.mark.slow
 def test_a_forced_collapse_is_called_in_the_progress_line_and_in_the_report(tmp_path):
     """BYOL without predictor and without EMA (its paper's table 5)."""
-    options = ["--config.train.epochs=20", "--config.eval.every_epochs=0"]
+    options = ["--config.train.epochs=12", "--config.eval.every_epochs=0"]
     forced = ["--config.method.predict=false", "--config.method.tau=0"]
-    healthy = pretrain(tmp_path / "healthy", *options, config="byol")
-    assert "collapsed" not in healthy.stdout
-    collapsed = pretrain(tmp_path / "collapsed", *options, *forced, config="byol")
-    last = collapsed.stdout.strip().splitlines()[-1]
-    assert "collapsed: All projections fall close to one point" in last
-    jssl("report", "--workdir", tmp_path / "collapsed")
-    assert "<b>Collapsed.</b>" in (tmp_path / "collapsed" / "report.html").read_text()
+    said = pretrain(tmp_path, *options, *forced, config="byol").stdout.strip()
+    assert "collapsed: All projections fall close to one point" in said.splitlines()[-1]
+    assert "collapsed" not in said.partition("Epoch 2/")[0]
+    jssl("report", "--workdir", tmp_path)
+    assert "<b>Collapsed.</b>" in (tmp_path / "report.html").read_text()
 
 
+@of_one_run
 def test_another_config_in_the_same_folder_is_refused(trained):
     done = pretrain(trained, "--config.optimizer.lr=7", code=2)
     assert "holds a run with" in done.stderr
@@ -179,6 +188,7 @@ def test_another_config_in_the_same_folder_is_refused(trained):
     assert "Traceback" not in done.stderr
 
 
+@of_one_run
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(trained, tmp_path):
     import shutil
 

@@ -58,6 +58,9 @@ CASES = {
         },
     ),
 }
+# As different as methods can be: these climb the whole ladder in `make test`, and all the others
+# the part that compiles little; `make test-long` does the rest.
+OFTEN = ("simclr", "byol", "mae")
 CELLS = [(name, encoder) for name, (encoders_, _) in CASES.items() for encoder in encoders_]
 IDS = [f"{name}-{encoder.__name__}" for name, encoder in CELLS]
 

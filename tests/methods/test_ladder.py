@@ -16,12 +16,28 @@ from jssl.train import step as train_step
 
 SGD = optax.sgd(0.05)
 MOMENTUM = optax.sgd(0.05, momentum=0.9)
-every_cell = pytest.mark.parametrize(("name", "encoder"), cases.CELLS, ids=cases.IDS)
+
+
+def cells(chosen, often=cases.CASES):
+    """Parameters ``name, encoder``; the tests of a cell share a process and what it compiled."""
+    return pytest.mark.parametrize(
+        ("name", "encoder"),
+        [
+            pytest.param(
+                *cell,
+                id=name,
+                marks=[pytest.mark.xdist_group(name)] + [pytest.mark.long] * (cell[0] not in often),
+            )
+            for cell, name in zip(cases.CELLS, cases.IDS, strict=True)
+            if cell in chosen
+        ],
+    )
+
+
+every_cell = cells(cases.CELLS)
 # What does not depend on the encoder is tried with the first of each method.
-every_method = pytest.mark.parametrize(
-    ("name", "encoder"),
-    [(name, encoders[0]) for name, (encoders, _) in cases.CASES.items()],
-    ids=list(cases.CASES),
+every_method = cells(
+    [(name, encoders[0]) for name, (encoders, _) in cases.CASES.items()], cases.OFTEN
 )
 
 

@@ -116,10 +116,8 @@ def test_every_method_has_a_recipe():
     assert RECIPES.keys() == methods.METHODS.keys()
 
 
-# A minute and more each: three that differ as much as methods can, the others in `make test-long`.
-OFTEN = ("simclr", "byol", "mae")
 MARKED = [
-    pytest.param(name, marks=pytest.mark.slow if name in OFTEN else pytest.mark.long)
+    pytest.param(name, marks=pytest.mark.slow if name in cases.OFTEN else pytest.mark.long)
     for name in RECIPES
 ]
 
