@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jssl import require
 from jssl.augment.image import Source, choose, draws, integers
 
 # ITU-R 601-2 luma in the four digits that torchvision uses; they sum to 0.9999.
@@ -102,9 +103,7 @@ def color_jitter(
         that have none.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
-    for name, strength in strengths.items():
-        if strength < 0:
-            raise ValueError(f"{name} must be >= 0, got {strength}")
+    require.at_least(0, **strengths)
     if not 0 <= hue <= 0.5:
         raise ValueError(f"hue must be in [0, 0.5], got {hue}")
     if saturation > 0 and not _is_rgb(x, "saturation"):
@@ -142,8 +141,7 @@ def solarize(
     Raises:
       ValueError: if `threshold` is not in [0, 1].
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be in [0, 1], got {threshold}")
+    require.fraction(threshold=threshold)
     inverted = jnp.where(x >= threshold, 1 - x, x)
     return choose(draws(key, 1, x.shape[0])[0], p, inverted, x)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from jssl import require
 from jssl.augment import color, image
 
 Augment = Callable[[Key[Array, ""], Array], Array]
@@ -143,8 +144,7 @@ def multi_crop(
     Raises:
       ValueError: if ``n_local`` is negative.
     """
-    if n_local < 0:
-        raise ValueError(f"the number of local views must be >= 0, got {n_local}")
+    require.at_least(0, n_local=n_local)
 
     def augment(key, x):
         key_global, key_local = jax.random.split(key)

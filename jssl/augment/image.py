@@ -15,6 +15,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from jssl import require
+
 Size = int | tuple[int, int]
 # Where an augmentation takes its random numbers from: a key, or uniform numbers drawn before.
 Source = Key[Array, ""] | Float[Array, "rows n"]
@@ -191,8 +193,7 @@ def pad_and_crop(
     """
     h, w = x.shape[1:3]
     height, width = (h, w) if size is None else _pair(size)
-    if padding < 0:
-        raise ValueError(f"padding must be >= 0, got {padding}")
+    require.at_least(0, padding=padding)
     room = (h + 2 * padding - height, w + 2 * padding - width)
     if min(room) < 0:
         limit = (h + 2 * padding, w + 2 * padding)
@@ -296,8 +297,7 @@ def choose(
     Raises:
       ValueError: if `p` is not in [0, 1].
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be in [0, 1], got {p}")
+    require.fraction(p=p)
     return jnp.where((u < p)[:, None, None, None], yes, no)
 
 

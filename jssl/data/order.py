@@ -5,6 +5,8 @@ import functools
 import numpy as np
 from jaxtyping import Int64
 
+from jssl import require
+
 
 @functools.lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
@@ -16,8 +18,7 @@ def epoch_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
     Raises:
         ValueError: if the seed or the epoch is negative.
     """
-    if seed < 0 or epoch < 0:
-        raise ValueError(f"seed and epoch must be >= 0, got seed {seed} and epoch {epoch}")
+    require.at_least(0, seed=seed, epoch=epoch)
     words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n)
     order = np.argsort(words, kind="stable").astype(np.int64, copy=False)
     order.setflags(write=False)

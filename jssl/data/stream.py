@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding
 
+from jssl import require
 from jssl.data.bad import DataError
 from jssl.data.batches import check_rectangular
 from jssl.data.device import batch_sharding, leading
@@ -47,8 +48,7 @@ class Stream:
         Raises:
             DataError: if too many examples cannot be decoded, or images differ in shape.
         """
-        if step < 0:
-            raise ValueError(f"step must be >= 0, got {step}")
+        require.at_least(0, step=step)
         batch = self._feed.batch(step)
         self._step = step + 1
         return batch
@@ -124,10 +124,7 @@ def open_stream(
             f"batch_size must be between 1 and the {len(source)} examples of {source.name}, "
             f"got {batch_size}"
         )
-    if workers < 0:
-        raise ValueError(f"workers must be >= 0, got {workers}")
-    if seed < 0:
-        raise ValueError(f"seed must be >= 0, got {seed}")
+    require.at_least(0, workers=workers, seed=seed)
     if resident not in ("auto", True, False):
         raise ValueError(f"resident must be 'auto', True or False, got {resident!r}")
     check_rectangular(source)

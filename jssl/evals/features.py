@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jssl import require
 from jssl.method import Batch, Features
 
 Embed = Callable[[Batch], Features]
@@ -48,8 +49,7 @@ def extract_with(
 
     For an iterable that can be walked only once.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    require.at_least(1, batch_size=batch_size)
     embed = embed if isinstance(embed, jax.tree_util.Partial) else jax.tree_util.Partial(embed)
     features, kept, pending = [], {key: [] for key in keys}, None
     for batch, count in _fixed_size(source, batch_size):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jssl import require
 from jssl.evals import split
 
 
@@ -35,8 +36,7 @@ def knn(
     n, m = len(train_y), len(test_y)
     if not 1 <= k <= n:
         raise ValueError(f"k must lie in [1, {n}], the number of training examples, got {k}")
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
+    require.positive(temperature=temperature)
     for name, size in (("test_chunk", test_chunk), ("train_chunk", train_chunk)):
         if size < 1:
             raise ValueError(f"{name} must be >= 1, got {size}")

@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 
+from jssl import require
+
 
 def check(train_x, train_y, test_x, test_y, num_classes: int) -> None:
     """Raise a ``ValueError`` unless features [n d] and labels [n] in [0, num_classes) match.
 
     An unlabelled example (label -1) has no place in an evaluation and is refused, not dropped.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be >= 2, got {num_classes}")
+    require.at_least(2, num_classes=num_classes)
     for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
         if x.ndim != 2 or y.shape != x.shape[:1] or not len(y):
             raise ValueError(
@@ -58,10 +59,7 @@ def balanced(labels: np.ndarray, per_class: int, draws: int, seed: int) -> np.nd
     Draw ``i`` depends on ``(seed, i)`` alone, so more draws leave the first ones as they were.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    if per_class < 1:
-        raise ValueError(f"per_class must be >= 1, got {per_class}")
-    if draws < 1:
-        raise ValueError(f"draws must be >= 1, got {draws}")
+    require.at_least(1, per_class=per_class, draws=draws)
     if counts.min() < per_class:
         raise ValueError(
             f"per_class must be at most {counts.min()}, the size of class"

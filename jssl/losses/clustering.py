@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jssl import require
 from jssl.losses.geometry import at_least_float32
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -37,10 +38,8 @@ def sinkhorn(
     Source: Caron et al. 2020, arXiv 2006.09882, equations 3 to 5 and appendix A.1. Rows are
     examples here; the paper's matrix is the transpose, over n.
     """
-    if epsilon <= 0:
-        raise ValueError(f"epsilon must be > 0, got {epsilon}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    require.positive(epsilon=epsilon)
+    require.at_least(1, iterations=iterations)
     log_q = jax.lax.stop_gradient(at_least_float32(scores)) / epsilon
     for _ in range(iterations):
         highest = jnp.max(log_q, axis=0, keepdims=True)
@@ -101,8 +100,7 @@ def swapped_accuracy(
       Mean cross-entropy over examples and the v * (w - 1) pairs of a code and another crop, and
       the share of those in which the highest score stands where the code is highest.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
+    require.positive(temperature=temperature)
     v, w, n = len(codes), len(scores), scores.shape[1]
     if w < 2:
         raise ValueError(f"swapped prediction needs at least 2 crops, got {w}")
@@ -217,12 +215,9 @@ def dino_metrics(
     each is one class. ``divergence``: what the loss has above it, Kullback-Leibler's; 0 from the
     start on means collapse of either kind.
     """
-    for name, value in (
-        ("student_temperature", student_temperature),
-        ("teacher_temperature", teacher_temperature),
-    ):
-        if isinstance(value, float) and value <= 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
+    require.positive(student_temperature=student_temperature)
+    if isinstance(teacher_temperature, float):  # and not traced, as one that warms up is
+        require.positive(teacher_temperature=teacher_temperature)
     v = len(student_logits)
     if v < 2:
         raise ValueError(f"student_logits must hold at least 2 views, got {v}")

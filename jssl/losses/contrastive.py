@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jssl import require
 from jssl.losses.geometry import l2_normalize
 
 
@@ -94,8 +95,8 @@ def decoupled_accuracy(
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`decoupled` and the share of anchors whose nearest other view is their partner, in [0, 1]."""
-    if sigma is not None and sigma <= 0:
-        raise ValueError(f"sigma must be > 0, got {sigma}")
+    if sigma is not None:
+        require.positive(sigma=sigma)
     logits, positive, is_partner, accuracy = _among_both_views(z1, z2, temperature, axis_name)
     if logits.shape[1] < 4:
         raise ValueError("decoupled needs at least 2 examples, got 1, which has no negatives")
@@ -114,7 +115,7 @@ def _among_both_views(z1, z2, temperature, axis_name):
     Returns the logits [2n 2m], those of a view with itself -inf, the positives' [2n], where they
     stand [2n 2m], and how many anchors have them as their highest.
     """
-    _check(temperature)
+    require.positive(temperature=temperature)
     z1, z2 = l2_normalize(z1), l2_normalize(z2)
     # Beside each other on a new axis, not behind each other: under jit with a sharded batch
     # every example then stays on its device.
@@ -173,7 +174,7 @@ def infonce_accuracy(
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`infonce` and the share of queries that are closest to their own key, in [0, 1]."""
-    _check(temperature)
+    require.positive(temperature=temperature)
     k = jax.lax.stop_gradient(k)
     if queue is None:
         return _among_keys(q, k, temperature, axis_name)
@@ -219,7 +220,7 @@ def nnclr_accuracy(
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`nnclr` and the share of neighbours closest to their own prediction, in [0, 1]."""
-    _check(temperature)
+    require.positive(temperature=temperature)
     return _among_keys(jax.lax.stop_gradient(nn), p, temperature, axis_name)
 
 
@@ -235,11 +236,6 @@ def _among_keys(q, k, temperature, axis_name):
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positive)
     accuracy = _share(jax.lax.argmax(logits, 1, jnp.int32) == own, loss)
     return _over((loss, accuracy), axis_name)
-
-
-def _check(temperature):
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
 
 
 def _share(right, like):

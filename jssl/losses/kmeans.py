@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jssl import require
 from jssl.losses.geometry import at_least_float32, l2_normalize
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -100,8 +101,7 @@ def _lloyd(
     n, d = x.shape
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and the {n} rows, got {k}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    require.at_least(1, iterations=iterations)
     x = at_least_float32(x)
     mask = jnp.ones(n, bool) if mask is None else mask
     # A row outside may hold anything, and 0 * nan is nan.
@@ -165,8 +165,7 @@ def pca_whiten(
     Source: Caron et al. 2018, arXiv 1807.05520, "Implementation details";
     facebookresearch/deepcluster, clustering.py, ``preprocess_features``.
     """
-    if dimensions < 1:
-        raise ValueError(f"dimensions must be at least 1, got {dimensions}")
+    require.at_least(1, dimensions=dimensions)
     x = at_least_float32(x)
     mask = jnp.ones(len(x), bool) if mask is None else mask
     inside = mask[:, None]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
+from jssl import require
 from jssl.losses.geometry import at_least_float32, l2_normalize
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -33,7 +34,7 @@ def barlow_twins(
 
     Source: Zbontar et al. 2021, arXiv 2103.03230, equations 1 and 2.
     """
-    _not_negative("weight", weight)
+    require.at_least(0, weight=weight)
     n = _count(z1, axis_name)
 
     def standardized(z):
@@ -69,8 +70,7 @@ def vicreg(
     Source: Bardes et al. 2021, arXiv 2105.04906, equation 6.
     """
     weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-    for name, value in weights.items():
-        _not_negative(name, value)
+    require.at_least(0, **weights)
     terms = vicreg_terms(z1, z2, axis_name=axis_name)
     return sum(weight * terms[name] for name, weight in weights.items())
 
@@ -115,8 +115,7 @@ def whiten(z: Float[Array, "n d"], epsilon: float = 0.0) -> Float[Array, "n d"]:
 
     Source: Siarohin et al. 2018, arXiv 1806.00420; Ermolov et al. 2021, arXiv 2007.06346.
     """
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
+    require.fraction(epsilon=epsilon)
     n, d = z.shape
     z = _centred(z, None)
     cov = (1 - epsilon) * _product(z, z, None) / (n - 1) + epsilon * jnp.eye(d, dtype=z.dtype)
@@ -225,8 +224,3 @@ def _product(a, b, axis_name):
 def _off_diagonal(c):
     """Sum of the squares off the diagonal."""
     return jnp.sum(jnp.square(jnp.where(jnp.eye(len(c), dtype=bool), 0, c)))
-
-
-def _not_negative(name, value):
-    if value < 0:
-        raise ValueError(f"{name} must be >= 0, got {value}")

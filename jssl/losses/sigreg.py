@@ -6,6 +6,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from jssl import require
 from jssl.losses.geometry import at_least_float32
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -34,8 +35,7 @@ def sigreg(
 
     Source: Balestriero & LeCun 2025, arXiv 2511.08544, algorithm 1.
     """
-    if directions < 1:
-        raise ValueError(f"directions must be at least 1, got {directions}")
+    require.at_least(1, directions=directions)
     z = at_least_float32(z)
     a = unit_directions(key, z.shape[1], directions, z.dtype)
     x = jnp.dot(z, a, precision=HIGHEST)
@@ -92,8 +92,7 @@ def quadrature(t_max: float, points: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: if t_max is not positive, or the number of points not odd and at least 3.
     """
-    if t_max <= 0:
-        raise ValueError(f"t_max must be > 0, got {t_max}")
+    require.positive(t_max=t_max)
     if points < 3 or points % 2 == 0:
         raise ValueError(f"points must be odd and at least 3, got {points}")
     half = np.linspace(0, t_max, points // 2 + 1)

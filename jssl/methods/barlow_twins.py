@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
@@ -43,12 +44,9 @@ def barlow_twins(
       ValueError: if the weight is negative, the scale is not positive or there are fewer than 2
         layers.
     """
-    if weight < 0:
-        raise ValueError(f"weight must be >= 0, got {weight}")
-    if scale <= 0:
-        raise ValueError(f"scale must be > 0, got {scale}")
-    if layers < 2:
-        raise ValueError(f"layers must be at least 2, got {layers}")
+    require.at_least(0, weight=weight)
+    require.positive(scale=scale)
+    require.at_least(2, layers=layers)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden,) * (layers - 1) + (out,), **dtypes))
 

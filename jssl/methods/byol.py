@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jssl import require
 from jssl.losses import regression, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
@@ -43,10 +44,8 @@ def byol(
     Raises:
       ValueError: if tau is outside [0, 1] or total_steps is not positive.
     """
-    if not 0 <= tau <= 1:
-        raise ValueError(f"tau must be in [0, 1], got {tau}")
-    if total_steps < 1:
-        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
+    require.fraction(tau=tau)
+    require.at_least(1, total_steps=total_steps)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP((hidden, out), bias=True, **dtypes)
     predictor = MLP((hidden, out), bias=True, **dtypes) if predict else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward_together, start
@@ -40,9 +41,7 @@ def dcl(
       ValueError: if temperature or sigma is not positive; when the step is traced, if the batch
         has one example alone.
     """
-    for name, value in (("temperature", temperature), ("sigma", sigma)):
-        if value <= 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
+    require.positive(temperature=temperature, sigma=sigma)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP((hidden, out), final_norm="batch", final_offset=False, **dtypes)
     net = JointEmbedding(encoder, projector)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl import require
 from jssl.losses import clustering, kmeans
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
@@ -64,13 +65,7 @@ def deepcluster(
     """
     if not 2 <= clusters <= examples:
         raise ValueError(f"clusters must be between 2 and the {examples} examples, got {clusters}")
-    for name, value in (
-        ("steps_per_epoch", steps_per_epoch),
-        ("pca", pca),
-        ("iterations", iterations),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    require.at_least(1, steps_per_epoch=steps_per_epoch, pca=pca, iterations=iterations)
     wide = np.promote_types(encoder.param_dtype, np.float32)
 
     def draw(key, d):

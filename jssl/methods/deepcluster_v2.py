@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl import require
 from jssl.losses import clustering, kmeans, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -70,12 +71,8 @@ def deepcluster_v2(
             f"prototypes must be one or more numbers between 2 and the {examples} examples, "
             f"got {prototypes}"
         )
-    if steps_per_epoch < 1:
-        raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    require.at_least(1, steps_per_epoch=steps_per_epoch, iterations=iterations)
+    require.positive(temperature=temperature)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden, out), bias=True, final_bias=True, **dtypes))
     wide = np.promote_types(encoder.param_dtype, np.float32)

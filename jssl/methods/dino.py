@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl import require
 from jssl.losses import clustering, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
@@ -63,24 +64,16 @@ def dino(
       ValueError: if a momentum is outside [0, 1], a temperature is not positive, or a length or
         width is not.
     """
-    for name, value in (("momentum", momentum), ("center_momentum", center_momentum)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value}")
-    temperatures = {
-        "student_temperature": student_temperature,
-        "teacher_temperature": teacher_temperature,
-        "warmup_teacher_temperature": warmup_teacher_temperature,
-    }
-    sizes = {"k": k, "hidden": hidden, "bottleneck": bottleneck}
-    sizes |= {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
-    for name, value in (temperatures | sizes).items():
-        if value <= 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
-    if min(warmup_teacher_epochs, freeze_last_layer_epochs) < 0:
-        raise ValueError(
-            "warmup_teacher_epochs and freeze_last_layer_epochs must be >= 0, got "
-            f"{warmup_teacher_epochs} and {freeze_last_layer_epochs}"
-        )
+    require.fraction(momentum=momentum, center_momentum=center_momentum)
+    require.positive(
+        student_temperature=student_temperature,
+        teacher_temperature=teacher_temperature,
+        warmup_teacher_temperature=warmup_teacher_temperature,
+    )
+    require.at_least(1, k=k, hidden=hidden, bottleneck=bottleneck)
+    require.at_least(1, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    require.at_least(0, warmup_teacher_epochs=warmup_teacher_epochs)
+    require.at_least(0, freeze_last_layer_epochs=freeze_last_layer_epochs)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     head = DINOHead(k, hidden, bottleneck, norm, norm_last_layer, **dtypes)
     student = JointEmbedding(encoder, head)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl import require
 from jssl.losses import regression, spread
 from jssl.losses.sigreg import quadrature, sigreg
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -45,11 +46,8 @@ def lejepa(
       ValueError: if the weight is outside [0, 1], a width or number is not positive, or the points
         are not odd.
     """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must be in [0, 1], got {weight}")
-    for name, value in (("directions", directions), ("hidden", hidden), ("out", out)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    require.fraction(weight=weight)
+    require.at_least(1, directions=directions, hidden=hidden, out=out)
     quadrature(t_max, points)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP((hidden, hidden, out), bias=True, final_bias=True, **dtypes)

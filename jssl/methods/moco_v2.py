@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -50,12 +51,9 @@ def moco_v2(
       ValueError: if an option is out of range; when the step is traced, if the batch (its part,
         where ``train.accumulate`` splits it) does not divide the queue, or the groups the batch.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}")
-    if groups < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
+    require.positive(temperature=temperature)
+    require.fraction(momentum=momentum)
+    require.at_least(1, groups=groups)
     fifo.check(queue)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden, out), norm=None, **dtypes))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
@@ -47,21 +48,18 @@ def moco_v3(
     Raises:
       ValueError: if an option is out of range.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}")
-    if total_steps < 1:
-        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-    if layers is not None and layers < 1:
-        raise ValueError(f"layers must be at least 1, got {layers}")
+    require.positive(temperature=temperature)
+    require.fraction(momentum=momentum)
+    require.at_least(1, total_steps=total_steps)
     vit = isinstance(encoder, ViT)
     freeze = vit and freeze_patches
-    depth = layers or (3 if vit else 2)
+    if layers is None:
+        layers = 3 if vit else 2
+    require.at_least(1, layers=layers)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     # The last batch norm has no parameters; a ResNet's predictor, in the released code, has none.
     plain = {"final_norm": "batch", "final_scale": False, "final_offset": False, **dtypes}
-    projector = MLP((hidden,) * (depth - 1) + (out,), **plain)
+    projector = MLP((hidden,) * (layers - 1) + (out,), **plain)
     predictor = MLP((hidden, out), **(plain if vit else dtypes))
     base = JointEmbedding(encoder, projector, predictor)
     target = JointEmbedding(encoder, projector)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -44,8 +45,7 @@ def nnclr(
       ValueError: if the temperature is not positive or the queue empty; when the step is traced,
         if the batch (its part, where ``train.accumulate`` splits it) does not divide the queue.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
+    require.positive(temperature=temperature)
     fifo.check(queue)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP((hidden, hidden, out), final_norm="batch", **dtypes)

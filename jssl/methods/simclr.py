@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward_together, start
@@ -39,10 +40,8 @@ def simclr(
     Raises:
       ValueError: if the temperature is not positive or there are fewer than 2 layers.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-    if layers < 2:
-        raise ValueError(f"layers must be at least 2, got {layers}")
+    require.positive(temperature=temperature)
+    require.at_least(2, layers=layers)
     widths = (hidden,) * (layers - 1) + (out,)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP(widths, final_norm="batch", final_offset=False, **dtypes)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jssl import require
 from jssl.losses import regression, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
@@ -43,11 +44,8 @@ def simsiam(
     Raises:
       ValueError: if a width is not positive or there are fewer than 2 layers.
     """
-    for name, width in (("hidden", hidden), ("out", out), ("bottleneck", bottleneck)):
-        if width < 1:
-            raise ValueError(f"{name} must be at least 1, got {width}")
-    if layers < 2:
-        raise ValueError(f"layers must be at least 2, got {layers}")
+    require.at_least(1, hidden=hidden, out=out, bottleneck=bottleneck)
+    require.at_least(2, layers=layers)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     projector = MLP(
         (hidden,) * (layers - 1) + (out,),

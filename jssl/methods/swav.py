@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl import require
 from jssl.losses import clustering, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
@@ -62,19 +63,11 @@ def swav(
     Raises:
       ValueError: if an option is out of range or the queue is not a multiple of the batch.
     """
-    for name, value, least in (
-        ("steps_per_epoch", steps_per_epoch, 1),
-        ("prototypes", prototypes, 2),
-        ("iterations", iterations, 1),
-        ("freeze_prototypes_niters", freeze_prototypes_niters, 0),
-        ("queue_length", queue_length, 0),
-        ("queue_start_epoch", queue_start_epoch, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    for name, value in (("temperature", temperature), ("epsilon", epsilon)):
-        if value <= 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
+    require.positive(temperature=temperature, epsilon=epsilon)
+    require.at_least(2, prototypes=prototypes)
+    require.at_least(1, steps_per_epoch=steps_per_epoch, iterations=iterations)
+    require.at_least(0, freeze_prototypes_niters=freeze_prototypes_niters)
+    require.at_least(0, queue_length=queue_length, queue_start_epoch=queue_start_epoch)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden, out), bias=True, final_bias=True, **dtypes))
     wide = np.promote_types(encoder.param_dtype, np.float32)

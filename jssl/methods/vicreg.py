@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
@@ -46,11 +47,8 @@ def vicreg(
         traced if the batch has fewer than 2 examples.
     """
     weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-    for name, value in weights.items():
-        if value < 0:
-            raise ValueError(f"{name} must be >= 0, got {value}")
-    if layers < 2:
-        raise ValueError(f"layers must be at least 2, got {layers}")
+    require.at_least(0, **weights)
+    require.at_least(2, layers=layers)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     widths = (hidden,) * (layers - 1) + (out,)
     net = JointEmbedding(encoder, MLP(widths, bias=True, **dtypes))

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
@@ -48,10 +49,8 @@ def wmse(
     """
     if sub_batch <= out:
         raise ValueError(f"sub_batch must be more than out={out}, got {sub_batch}")
-    if not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    require.fraction(epsilon=epsilon)
+    require.at_least(1, iterations=iterations)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden, out), bias=True, final_bias=True, **dtypes))
 

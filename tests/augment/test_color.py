@@ -229,8 +229,8 @@ def test_other_channels_are_refused(channels):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"brightness": -0.1}, "brightness must be >= 0, got -0.1"),
-        ({"saturation": -1.0}, "saturation must be >= 0, got -1.0"),
+        ({"brightness": -0.1}, "brightness must be at least 0, got -0.1"),
+        ({"saturation": -1.0}, "saturation must be at least 0, got -1.0"),
         ({"hue": 0.6}, r"hue must be in \[0, 0.5\], got 0.6"),
         ({"p": -0.1}, r"p must be in \[0, 1\], got -0.1"),
     ],

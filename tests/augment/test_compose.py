@@ -127,7 +127,7 @@ def test_multi_crop():
     np.testing.assert_allclose(share, share[:, :, :1, :1, :1] + 0 * share, rtol=1e-5)
     assert len(np.unique(share[:, :, 0, 0, 0])) == 18
     assert len(compose.multi_crop(compose.two_views(dim(12)), corner, 0)(KEY, X)) == 1
-    with pytest.raises(ValueError, match="must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="n_local must be at least 0, got -1"):
         compose.multi_crop(compose.two_views(dim(12)), corner, -1)
 
 

@@ -267,7 +267,7 @@ ONE = jnp.ones(2)
         (lambda: image.random_resized_crop(KEY, X, 4, ratio=(2.0, 1.0)), "ratio must be"),
         (lambda: image.random_flip(KEY, X, 1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: image.center_crop(X, 7), "size must be at most the image's"),
-        (lambda: image.pad_and_crop(KEY, X, -1), "padding must be >= 0, got -1"),
+        (lambda: image.pad_and_crop(KEY, X, -1), "padding must be at least 0, got -1"),
         (lambda: image.pad_and_crop(KEY, X, 1, 9), "size must be at most the padded"),
         (lambda: image.blur(X, ONE, 4), "kernel_size must be odd and >= 1, got 4"),
         (lambda: image.blur(X, ONE, 13), "kernel_size must be at most 11 here, got 13"),

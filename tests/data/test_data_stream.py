@@ -239,8 +239,8 @@ def test_a_state_of_another_order_is_refused(folder):
     [
         ({"batch_size": 31}, "between 1 and the 30 examples of folder:.*, got 31"),
         ({"batch_size": 0}, "batch_size must be between 1"),
-        ({"workers": -1}, "workers must be >= 0, got -1"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"resident": "maybe"}, "resident must be 'auto', True or False, got 'maybe'"),
         ({"max_bad": 1.5}, r"max_bad must be a share in \[0, 1\], got 1\.5"),
     ],

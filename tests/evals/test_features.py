@@ -86,5 +86,5 @@ def test_ragged_or_empty_sources_are_refused():
         extract(lambda b: embed(1.0, b), {**BATCH, "label": np.zeros(3)}, 8)
     with pytest.raises(ValueError, match="at least one example"):
         extract(lambda b: embed(1.0, b), [], 8)
-    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         extract(lambda b: embed(1.0, b), BATCH, 0)

@@ -224,5 +224,5 @@ def test_one_draw_has_no_interval_and_bad_input_is_named():
         linear_probe(x, y, x, y, num_classes=4, holdout=1.5)
     with pytest.raises(ValueError, match="equally wide, got 20 and 19"):
         split.check(x, y, x[:, 1:], y, 4)
-    with pytest.raises(ValueError, match="draws must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
         few_labels(x, y, x, y, num_classes=4, draws=0)

@@ -178,8 +178,11 @@ def test_axis_name_gives_the_loss_of_the_whole_batch(name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda z: redundancy.barlow_twins(z, z, -1.0), r"weight must be >= 0, got -1.0"),
-        (lambda z: redundancy.vicreg(z, z, variance=-2.0), r"variance must be >= 0, got -2.0"),
+        (lambda z: redundancy.barlow_twins(z, z, -1.0), r"weight must be at least 0, got -1.0"),
+        (
+            lambda z: redundancy.vicreg(z, z, variance=-2.0),
+            r"variance must be at least 0, got -2.0",
+        ),
         (lambda z: redundancy.vicreg(z[:1], z[:1]), r"vicreg needs at least 2 examples, got 1"),
         (lambda z: redundancy.koleo(z[:1]), r"koleo needs at least 2 examples, got 1"),
         (lambda z: redundancy.whiten(z, 1.5), r"epsilon must be in \[0, 1\], got 1.5"),

@@ -91,10 +91,10 @@ def test_wmse_compares_the_projections_of_one_example():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("barlow_twins", {"weight": -1.0}, r"weight must be >= 0, got -1.0"),
+        ("barlow_twins", {"weight": -1.0}, r"weight must be at least 0, got -1.0"),
         ("barlow_twins", {"scale": 0.0}, r"scale must be > 0, got 0.0"),
         ("barlow_twins", {"layers": 1}, r"layers must be at least 2, got 1"),
-        ("vicreg", {"variance": -1.0}, r"variance must be >= 0, got -1.0"),
+        ("vicreg", {"variance": -1.0}, r"variance must be at least 0, got -1.0"),
         ("vicreg", {"layers": 1}, r"layers must be at least 2, got 1"),
         ("vicreg", {"n": 1}, r"vicreg needs at least 2 examples, got 1"),
         ("wmse", {"sub_batch": 3}, r"sub_batch must be more than out=3, got 3"),

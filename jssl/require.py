@@ -1,0 +1,26 @@
+"""What an option may be: one line that names it, the value and the mend, or nothing.
+
+require.positive(temperature=temperature)
+require.at_least(1, total_steps=total_steps, layers=layers)
+"""
+
+
+def positive(**options: float) -> None:
+    """Raises ValueError unless every option is > 0."""
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
+
+
+def at_least(least: float, **options: float) -> None:
+    """Raises ValueError unless every option is >= ``least``."""
+    for name, value in options.items():
+        if not value >= least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def fraction(**options: float) -> None:
+    """Raises ValueError unless every option is in [0, 1]."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
