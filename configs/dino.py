@@ -18,7 +18,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, re
     # for those who warm up for thirty.
     config.method = {
         "name": "dino",
-        "momentum": 0.98,
+        "momentum": 0.95,
         "teacher_temperature": 0.04,
         "warmup_teacher_epochs": 0,
         "k": 1024,

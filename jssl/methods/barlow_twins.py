@@ -6,12 +6,11 @@ Zbontar, Jing, Misra, LeCun & Deny 2021, arXiv 2103.03230.
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax
 
 from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -54,10 +53,7 @@ def barlow_twins(
         return Vars(*start(net, key, prepare(batch)))
 
     def loss(params, state, views, key, step):
-        # Each view passes alone, so that batch norm sees the views of one distribution at a time.
-        key1, key2 = jax.random.split(key)
-        (_, z1, _), state = forward(net, params, state, views[:, 0], key1)
-        (_, z2, _), state = forward(net, params, state, views[:, 1], key2)
+        ((_, z1, _), (_, z2, _)), state = forward_apart(net, params, state, views, key)
         value = scale * redundancy.barlow_twins(z1, z2, weight)  # equation 1
         return value, Out(state, {"loss": value} | spread.spread(z1, z2))
 

@@ -12,7 +12,7 @@ from jssl import require
 from jssl.losses import regression, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -54,17 +54,14 @@ def byol(
 
     def init(key, batch):
         params, stats = start(student, key, prepare(batch))
-        ema = teacher.begin(teacher.without(params, "predictor"))
-        ema_stats = {k: teacher.begin(teacher.without(v, "predictor")) for k, v in stats.items()}
-        return Vars(params, {"stats": stats, "teacher": ema, "teacher_stats": ema_stats})
+        return Vars(params, teacher.begin(params, stats, without="predictor"))
 
     def loss(params, state, views, key, step):
-        keys, stats, ema_stats = jax.random.split(key, 4), state["stats"], state["teacher_stats"]
-        # Each view passes alone, so that batch norm sees the views of one distribution at a time.
-        student1, stats = forward(student, params, stats, views[:, 0], keys[0])
-        student2, stats = forward(student, params, stats, views[:, 1], keys[1])
-        target1, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 0], keys[2])
-        target2, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 1], keys[3])
+        k1, k2 = jax.random.split(key)
+        (student1, student2), stats = forward_apart(student, params, state["stats"], views, k1)
+        (target1, target2), ema_stats = forward_apart(
+            target, state["teacher"], state["teacher_stats"], views, k2
+        )
         q1, q2 = (s.p if predict else s.z for s in (student1, student2))
         # Equation 2 in both directions; negative_cosine stops the gradient at the teacher.
         value = (2 + 2 * regression.negative_cosine(q1, target2.z)) + (
@@ -76,8 +73,7 @@ def byol(
     def after(params, state, step):
         # Section 3.3: tau rises from its base to 1 along a cosine.
         rate = teacher.slowing(tau, step, total_steps)
-        online = teacher.without(params, "predictor")
-        return state | {"teacher": teacher.follow(state["teacher"], online, rate)}
+        return state | {"teacher": teacher.follow(state["teacher"], params, rate)}
 
     def embed(params, state, batch):
         return student.apply({"params": params, **state["stats"]}, prepare(batch), method="encode")

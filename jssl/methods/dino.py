@@ -98,10 +98,7 @@ def dino(
     def init(key, batch):
         params, stats = start(student, key, prepare(batch))
         center = jnp.zeros(k, np.promote_types(encoder.param_dtype, np.float32))
-        ema, ema_stats = teacher.begin(params), teacher.begin(stats)
-        return Vars(
-            params, {"stats": stats, "teacher": ema, "teacher_stats": ema_stats, "center": center}
-        )
+        return Vars(params, teacher.begin(params, stats) | {"center": center})
 
     def loss(params, state, crops, key, step):
         keys, center = jax.random.split(key), state["center"]

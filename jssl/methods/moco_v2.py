@@ -62,9 +62,7 @@ def moco_v2(
         k_net, k_queue = jax.random.split(key)
         params, stats = start(net, k_net, prepare(batch))
         keys, pointer = fifo.start(k_queue, queue, out, encoder.param_dtype)
-        state = {"stats": stats, "queue": keys, "pointer": pointer}
-        state |= {"teacher": teacher.begin(params), "teacher_stats": teacher.begin(stats)}
-        return Vars(params, state)
+        return Vars(params, teacher.begin(params, stats) | {"queue": keys, "pointer": pointer})
 
     def keys_of(x, state, key):
         """Keys of x by the teacher; with several groups each view is in one drawn anew."""

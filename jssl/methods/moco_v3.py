@@ -12,7 +12,7 @@ from jssl import require
 from jssl.losses import contrastive, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 from jssl.nn.vit import ViT
 
@@ -70,18 +70,16 @@ def moco_v3(
 
     def init(key, batch):
         params, stats = start(base, key, prepare(batch))
-        ema = teacher.begin(teacher.without(params, "predictor"))
-        ema_stats = {k: teacher.begin(teacher.without(v, "predictor")) for k, v in stats.items()}
-        return Vars(params, {"stats": stats, "teacher": ema, "teacher_stats": ema_stats})
+        return Vars(params, teacher.begin(params, stats, without="predictor"))
 
     def loss(params, state, views, key, step):
         if freeze:
             params = frozen(params, jax.lax.stop_gradient(params["encoder"]["embed"]))
-        keys, stats, ema_stats = jax.random.split(key, 4), state["stats"], state["teacher_stats"]
-        made1, stats = forward(base, params, stats, views[:, 0], keys[0])
-        made2, stats = forward(base, params, stats, views[:, 1], keys[1])
-        key1, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 0], keys[2])
-        key2, ema_stats = forward(target, state["teacher"], ema_stats, views[:, 1], keys[3])
+        k_query, k_key = jax.random.split(key)
+        (made1, made2), stats = forward_apart(base, params, state["stats"], views, k_query)
+        (key1, key2), ema_stats = forward_apart(
+            target, state["teacher"], state["teacher_stats"], views, k_key
+        )
         # Algorithm 1: equation 1 in both directions, times 2 tau; infonce stops the keys' gradient.
         loss1, accuracy1 = contrastive.infonce_accuracy(made1.p, key2.z, None, temperature)
         loss2, accuracy2 = contrastive.infonce_accuracy(made2.p, key1.z, None, temperature)
@@ -98,8 +96,7 @@ def moco_v3(
         # The released code moves its momentum encoder as the next step begins, with that step's
         # momentum, which rises to 1 along a cosine.
         rate = teacher.slowing(momentum, step + 1, total_steps)
-        online = teacher.without(params, "predictor")
-        return state | {"teacher": teacher.follow(state["teacher"], online, rate)}
+        return state | {"teacher": teacher.follow(state["teacher"], params, rate)}
 
     def embed(params, state, batch):
         return base.apply({"params": params, **state["stats"]}, prepare(batch), method="encode")

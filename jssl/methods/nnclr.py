@@ -14,7 +14,7 @@ from jssl.losses import contrastive, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import queue as fifo
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -65,9 +65,8 @@ def nnclr(
 
     def loss(params, state, views, key, step):
         fifo.check(queue, len(views))
-        key1, key2 = jax.random.split(key)
-        (_, z1, p1), stats = forward(net, params, state["stats"], views[:, 0], key1)
-        (_, z2, p2), stats = forward(net, params, stats, views[:, 1], key2)
+        made, stats = forward_apart(net, params, state["stats"], views, key)
+        (_, z1, p1), (_, z2, p2) = made
         nn1, nn2 = nearest(z1, state["queue"]), nearest(z2, state["queue"])
         # Equation 3 in both directions, as in the paper's pseudocode.
         loss1, accuracy1 = contrastive.nnclr_accuracy(nn1, p2, temperature)

@@ -11,7 +11,7 @@ import jax
 from jssl import require
 from jssl.losses import regression, spread
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -69,10 +69,7 @@ def simsiam(
         return both - jax.lax.stop_gradient(both) / 2
 
     def loss(params, state, views, key, step):
-        key1, key2 = jax.random.split(key)
-        # Each view passes alone: batch norm sees one view of every example at a time.
-        first, state = forward(net, params, state, views[:, 0], key1)
-        second, state = forward(net, params, state, views[:, 1], key2)
+        (first, second), state = forward_apart(net, params, state, views, key)
         # Equation 4; negative_cosine stops the gradient at z.
         value = distance(first.p, second.z) / 2 + distance(second.p, first.z) / 2
         metrics = {"loss": value} | spread.spread(first.z, second.z)

@@ -6,12 +6,11 @@ Bardes, Ponce & LeCun 2021, arXiv 2105.04906.
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax
 
 from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -57,10 +56,7 @@ def vicreg(
         return Vars(*start(net, key, prepare(batch)))
 
     def loss(params, state, views, key, step):
-        # Each view passes alone, so that batch norm sees the views of one distribution at a time.
-        key1, key2 = jax.random.split(key)
-        (_, z1, _), state = forward(net, params, state, views[:, 0], key1)
-        (_, z2, _), state = forward(net, params, state, views[:, 1], key2)
+        ((_, z1, _), (_, z2, _)), state = forward_apart(net, params, state, views, key)
         terms = redundancy.vicreg_terms(z1, z2)
         value = sum(weight * terms[name] for name, weight in weights.items())  # equation 6
         return value, Out(state, {"loss": value} | terms | spread.spread(z1, z2))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jssl import require
 from jssl.losses import redundancy, spread
 from jssl.method import Array, Batch, Method, Out, Vars
-from jssl.nn.forward import forward, start
+from jssl.nn.forward import forward_apart, forward_together, start
 from jssl.nn.heads import MLP, JointEmbedding
 
 
@@ -54,22 +54,17 @@ def wmse(
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     net = JointEmbedding(encoder, MLP((hidden, out), bias=True, final_bias=True, **dtypes))
 
-    def project(net, pooled, train):
-        return net.projector(pooled, train)
-
     def init(key, batch):
         return Vars(*start(net, key, prepare(batch)))
 
     def loss(params, state, views, key, step):
-        k_order, *keys = jax.random.split(key, 4)
+        k_order, k_encoder, k_projector = jax.random.split(key, 3)
         # The encoder sees one view at a time, the projector both, as in the released code.
-        one, state = forward(net, params, state, views[:, 0], keys[0], method="encode")
-        two, state = forward(net, params, state, views[:, 1], keys[1], method="encode")
-        pooled = jnp.stack([one.pooled, two.pooled], axis=1)
-        n, v, d = pooled.shape
-        flat = pooled.reshape(n * v, d)
-        z, state = forward(net, params, state, flat, keys[2], method=project)
-        z1, z2 = z[0::v], z[1::v]
+        made, state = forward_apart(net, params, state, views, k_encoder, method="encode")
+        pooled = jnp.stack([features.pooled for features in made], axis=1)
+        n = len(pooled)
+        (z, _), state = forward_together(net, params, state, pooled, k_projector, method="project")
+        z1, z2 = z[:, 0], z[:, 1]
         cuts = jax.random.split(k_order, iterations)
         order = jnp.stack([jax.random.permutation(cut, n) for cut in cuts])
         value = redundancy.wmse(z1, z2, order, sub_batch, epsilon, normalize=normalize)

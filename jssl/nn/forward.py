@@ -39,6 +39,20 @@ def forward(
     return out, dict(stats)
 
 
+def forward_apart(
+    net: nn.Module, params: PyTree, stats: PyTree, views: Array, key: Array, **options: Any
+) -> tuple[list[Any], PyTree]:
+    """`forward` of each of the views [n v ...] in turn: the v outputs, and the statistics.
+
+    Batch norm sees the views of one distribution, and one view of every example, at a time.
+    """
+    outs = []
+    for i, k in enumerate(jax.random.split(key, views.shape[1])):
+        out, stats = forward(net, params, stats, views[:, i], k, **options)
+        outs.append(out)
+    return outs, stats
+
+
 def forward_together(
     net: nn.Module, params: PyTree, stats: PyTree, views: Array, key: Array, **options: Any
 ) -> tuple[Any, PyTree]:

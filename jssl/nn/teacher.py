@@ -6,17 +6,33 @@ import jax.numpy as jnp
 from jssl.method import Array, PyTree
 
 
-def begin(student: PyTree) -> PyTree:
-    """A copy, since the train state is donated and may not hold one buffer twice."""
-    return jax.tree.map(jnp.copy, student)
+def begin(params: PyTree, stats: PyTree, *, without: str = "") -> dict[str, PyTree]:
+    """The state of a student that begins with a teacher like itself.
+
+    Args:
+      params: the student's.
+      stats: its other collections, as from `forward.start`.
+      without: the branch that the teacher has no use for, such as ``predictor``.
+
+    Returns:
+      ``stats`` as they are, and as ``teacher`` and ``teacher_stats`` copies of both: the train
+      state is donated and may not hold one buffer twice.
+    """
+
+    def copy(tree):
+        return jax.tree.map(jnp.copy, {k: branch for k, branch in tree.items() if k != without})
+
+    teacher_stats = {collection: copy(tree) for collection, tree in stats.items()}
+    return {"stats": stats, "teacher": copy(params), "teacher_stats": teacher_stats}
 
 
 def follow(teacher: PyTree, student: PyTree, rate: float | Array) -> PyTree:
     """The teacher after going the share ``rate`` of the way to the student.
 
     ``rate`` is 1 less the momentum m (tau in BYOL): teacher = m * teacher + (1 - m) * student.
+    Branches that the teacher began without do not count.
     """
-    rate = jnp.asarray(rate)
+    rate, student = jnp.asarray(rate), {branch: student[branch] for branch in teacher}
     return jax.tree.map(
         lambda old, new: old + rate.astype(old.dtype) * (new - old), teacher, student
     )
@@ -32,8 +48,3 @@ def slowing(momentum: float, step: Array, total_steps: int) -> Array:
     """
     progress = jnp.minimum(jnp.asarray(step, jnp.float32) / total_steps, 1.0)
     return (1 - momentum) * (jnp.cos(jnp.pi * progress) + 1) / 2
-
-
-def without(tree: PyTree, *names: str) -> PyTree:
-    """The tree less the branches of these names: a teacher has no predictor."""
-    return {name: branch for name, branch in tree.items() if name not in names}

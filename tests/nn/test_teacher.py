@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.nn import teacher
-from jssl.nn.forward import forward, forward_together, start
+from jssl.nn.forward import forward, forward_apart, forward_together, start
 from jssl.nn.norm import BatchNorm
 
 
@@ -25,7 +25,19 @@ def test_a_teacher_follows_and_keeps_its_dtypes():
     np.testing.assert_allclose(moved["a"], [1.25, 1.5])
     assert moved["b"].dtype == jnp.bfloat16
     assert float(moved["b"][0]) == 3.5
-    assert teacher.without({"encoder": 1, "predictor": 2}, "predictor") == {"encoder": 1}
+
+
+def test_a_teacher_begins_as_a_copy_less_what_it_has_no_use_for_and_follows_the_rest():
+    params = {"encoder": jnp.ones(2), "predictor": jnp.ones(3)}
+    stats = {"batch_stats": {"encoder": jnp.zeros(2), "predictor": jnp.zeros(3)}}
+    state = teacher.begin(params, stats, without="predictor")
+    assert state["stats"] is stats
+    assert state["teacher"].keys() == state["teacher_stats"]["batch_stats"].keys() == {"encoder"}
+    buffer = params["encoder"].unsafe_buffer_pointer()
+    assert state["teacher"]["encoder"].unsafe_buffer_pointer() != buffer
+    moved = teacher.follow(state["teacher"], jax.tree.map(lambda x: 3 * x, params), 0.5)
+    np.testing.assert_array_equal(moved["encoder"], [2.0, 2.0])
+    assert teacher.begin(params, stats)["teacher"].keys() == params.keys()
 
 
 class Net(nn.Module):
@@ -48,3 +60,16 @@ def test_views_pass_together_under_one_batch_norm_and_come_back_apart():
     jax.tree.map(np.testing.assert_array_equal, after, same)
     mean = after["batch_stats"]["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(mean, 0.1 * views.mean((0, 1)), rtol=1e-5)
+
+
+def test_views_pass_apart_each_under_its_own_batch_norm():
+    views = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, 5)), jnp.float32)
+    key = jax.random.key(0)
+    params, stats = start(Net(), key, views[:, 0])
+    ((first, _), (second, _)), after = forward_apart(Net(), params, stats, views, key)
+    keys = jax.random.split(key)
+    (one, _), between = forward(Net(), params, stats, views[:, 0], keys[0])
+    (two, _), last = forward(Net(), params, between, views[:, 1], keys[1])
+    np.testing.assert_array_equal(first, one)
+    np.testing.assert_array_equal(second, two)
+    jax.tree.map(np.testing.assert_array_equal, after, last)
