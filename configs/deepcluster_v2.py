@@ -13,10 +13,9 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, re
     if recipe == "imagenet":
         return paper(data)
     config = small_images(data, encoder, epochs, batch_size, recipe)
-    config.method = {"name": "deepcluster_v2", "prototypes": (200, 200, 200), "hidden": 512}
-    # Multi-crop, as in SwAV.
-    config.augment.scale = (0.25, 1.0)
-    config.augment_local = {"count": 2, "size": 16, "scale": (0.08, 0.3)}
+    config.method = {"name": "deepcluster_v2", "prototypes": (50, 50, 50), "hidden": 512}
+    # Small crops as in SwAV, and as few.
+    config.augment_local = {"count": 0, "size": 16, "scale": (0.08, 0.3)}
     # The first epoch only fills the memory: what warms up is the second.
     config.optimizer.warmup_epochs = 2.0
     return config

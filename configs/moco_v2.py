@@ -6,7 +6,7 @@ jssl pretrain --config moco_v2:recipe=imagenet,data=folder:IMAGENET --workdir ru
 Not measured yet.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.config import imagenet, moco_views, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
@@ -22,7 +22,6 @@ def paper(data):
     """The released commands. Not run here."""
     config = imagenet(data, "resnet50", 200, 256)
     config.method = {"name": "moco_v2"}
-    config.augment.update({"scale": (0.2, 1.0), "brightness": 0.4, "contrast": 0.4})
-    config.augment.update({"saturation": 0.4, "hue": 0.1})
+    moco_views(config)
     config.optimizer = {"name": "sgd", "lr": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0.0}
     return config

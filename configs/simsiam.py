@@ -6,7 +6,7 @@ jssl pretrain --config simsiam:recipe=imagenet,data=folder:IMAGENET --workdir ru
 Not measured yet.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.config import imagenet, moco_views, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):
@@ -26,9 +26,7 @@ def paper(data):
     """Section 3. Not run here."""
     config = imagenet(data, "resnet50", 100, 512)
     config.method = {"name": "simsiam"}
-    # The views of MoCo v2.
-    config.augment.update({"scale": (0.2, 1.0), "brightness": 0.4, "contrast": 0.4})
-    config.augment.update({"saturation": 0.4, "hue": 0.1})
+    moco_views(config)
     # 0.05 for a batch of 256, in proportion for larger ones.
     config.optimizer = {"name": "sgd", "lr": 0.1, "weight_decay": 1e-4, "warmup_epochs": 0.0}
     config.optimizer.constant = ("predictor",)

@@ -109,6 +109,12 @@ def byol_views(config: ml_collections.ConfigDict) -> None:
     config.augment2 = {"blur_p": 0.1, "solarize_p": 0.2}
 
 
+def moco_views(config: ml_collections.ConfigDict) -> None:
+    """The views of MoCo v2, which SimSiam took over: larger crops, half of SimCLR's colours."""
+    config.augment.update({"scale": (0.2, 1.0), "brightness": 0.4, "contrast": 0.4})
+    config.augment.update({"saturation": 0.4, "hue": 0.1})
+
+
 # What the builders of a section may be told; read from their signatures once they are needed.
 def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
     from jssl import methods
