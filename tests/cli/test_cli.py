@@ -14,6 +14,9 @@ from PIL import Image
 SMALL = [
     "--config.data.limit=96",
     "--config.train.batch_size=16",
+    # Two blocks: most of the time of a short run is compiling.
+    "--config.encoder.name=resnet",
+    "--config.encoder.blocks=(1,1)",
     "--config.encoder.width=8",
     "--config.train.log_every=2",
     "--config.eval.limit=200",
@@ -141,7 +144,7 @@ def test_evaluate_embed_report(trained, tmp_path):
     arguments = ("embed", "--workdir", trained, "--input", photos, "--output")
     jssl(*arguments, tmp_path / "e.npz")
     embedded = np.load(tmp_path / "e.npz")
-    assert embedded["embedding"].shape == (5, 64)
+    assert embedded["embedding"].shape == (5, 16)
     assert embedded["name"].tolist() == [f"photo {i}.png" for i in range(5)]
     jssl(*arguments, tmp_path / "e.parquet")
     from pyarrow import parquet
@@ -156,7 +159,7 @@ def test_evaluate_embed_report(trained, tmp_path):
     assert "simclr" in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_of_many_crops_is_evaluated_and_shown(tmp_path):
     """Crops of two sizes, prototypes in the parameters, and a teacherless state: SwAV."""
     crops = ["--config.augment_local.count=2", "--config.method.prototypes=16"]

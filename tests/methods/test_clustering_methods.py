@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import cases
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def make(name, **options):
 def run(method, steps, tx=SGD):
     """Of every step what it began with, its batch, what it ended with, its metrics."""
     with jax.numpy_dtype_promotion("standard"):
-        train = train_step.init(method, tx, 0, batch(0))
+        train = cases.first(method, tx, batch(0))
         step = jax.jit(train_step.make_step(method, tx))
         for i in range(steps):
             new, metrics = step(train, batch(i))
@@ -118,8 +119,9 @@ class TestSwAV:
 
     def test_an_update_is_the_gradient_step_back_on_the_sphere(self):
         method = make("swav", **SWAV, freeze_prototypes_niters=1)
-        state = train_step.init(method, SGD, 0, batch(0))
+        state = cases.first(method, SGD, batch(0))
 
+        @jax.jit
         def gradient(step):
             views = method.views(jax.random.key(0), batch(0))
             return jax.grad(
@@ -130,7 +132,8 @@ class TestSwAV:
         kernel = state.params["prototypes"]["kernel"]
         expected = kernel - RATE * gradient(jnp.int32(1))
         expected /= jnp.linalg.norm(expected, axis=0, keepdims=True)
-        new, _ = train_step.make_step(method, SGD)(state._replace(step=jnp.int32(1)), batch(0))
+        step = jax.jit(train_step.make_step(method, SGD))
+        new, _ = step(state._replace(step=jnp.int32(1)), batch(0))
         np.testing.assert_allclose(new.params["prototypes"]["kernel"], expected, rtol=1e-9)
 
     def test_the_queue_is_a_multiple_of_the_batch(self):
@@ -138,9 +141,9 @@ class TestSwAV:
         with pytest.raises(
             ValueError, match=r"queue_length must be a multiple .* got 6 and a batch of"
         ):
-            method.init(jax.random.key(0), batch(0))
+            jax.eval_shape(method.init, jax.random.key(0), batch(0))
         one = jax.tree.map(lambda x: x[:1], batch(0))
-        state = method.init(jax.random.key(0), one)
+        state = jax.jit(method.init)(jax.random.key(0), one)
         with pytest.raises(
             ValueError, match=r"queue_length must be a multiple .* got 6 and a batch of"
         ):

@@ -144,7 +144,7 @@ def test_moco_v3_freezes_the_patch_projection_of_a_vit(freeze):
         "moco_v3", cases.vit, options=cases.CASES["moco_v3"][1] | {"freeze_patches": freeze}
     )
     tx, batch = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1)), cases.batch()
-    train = jax.jit(lambda b: train_step.init(method, tx, 0, b))(batch)
+    train = cases.first(method, tx, batch)
     after, _ = jax.jit(train_step.make_step(method, tx))(train, batch)
     moved = jax.tree.map(
         lambda a, b: float(jnp.max(jnp.abs(a - b))),
@@ -200,8 +200,8 @@ def test_a_queue_that_does_not_fit_is_refused_when_the_step_is_traced(name):
     """By the size of the part that `accumulate` makes; `init` takes any batch."""
     method = cases.make(name, cases.vit, options=cases.CASES[name][1] | {"queue": 24})
     tx, batch = optax.sgd(0.1), cases.batch(16)
-    one = jax.eval_shape(lambda b: train_step.init(method, tx, 0, b), cases.batch(1))
-    train = jax.eval_shape(lambda b: train_step.init(method, tx, 0, b), batch)
+    one = jax.eval_shape(lambda b: cases.first(method, tx, b), cases.batch(1))
+    train = jax.eval_shape(lambda b: cases.first(method, tx, b), batch)
     assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, train)
     with pytest.raises(ValueError, match="a queue of 24 and a batch of 16"):
         jax.eval_shape(train_step.make_step(method, tx), train, batch)

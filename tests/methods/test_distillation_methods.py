@@ -17,7 +17,7 @@ from jssl.train import step as train_step
 
 def gradient(method, train, batch, key=0):
     """Loss, gradient and state after a pass at the state's own step."""
-    views = method.views(jax.random.key(key), batch)
+    views = jax.jit(method.views)(jax.random.key(key), batch)
     (value, out), grads = jax.jit(jax.value_and_grad(method.loss, has_aux=True))(
         train.params, train.state, views, jax.random.key(key), train.step
     )
@@ -27,7 +27,7 @@ def gradient(method, train, batch, key=0):
 class TestSimSiam:
     def test_the_projection_has_zero_mean_and_unit_variance_and_no_bias_before_it(self):
         method, batch = cases.make("simsiam", cases.resnet), cases.batch()
-        params, state = method.init(jax.random.key(0), batch)
+        params, state = jax.jit(method.init)(jax.random.key(0), batch)
         projector = params["projector"]
         assert "norm3" not in projector
         assert projector["dense3"].keys() == {"kernel"}
@@ -41,7 +41,7 @@ class TestSimSiam:
         values, grads = [], []
         for stop in (True, False):
             method = cases.make("simsiam", cases.resnet, options=options | {"stop_gradient": stop})
-            train = train_step.init(method, optax.sgd(0.1), 0, batch)
+            train = cases.first(method, optax.sgd(0.1), batch)
             value, grad, _ = gradient(method, train, batch)
             values.append(value)
             grads.append(grad["projector"]["dense1"]["kernel"])
@@ -124,7 +124,7 @@ class TestDINO:
         used, moved = [], []
         for m in (0.9, 0.5):
             method = dino({"center_momentum": m})
-            train = train_step.init(method, tx, 0, batch)
+            train = cases.first(method, tx, batch)
             center = jnp.linspace(-1, 1, DINO["k"])
             train = train._replace(state=train.state | {"center": center})
             value, _, out = gradient(method, train, batch)
@@ -139,8 +139,8 @@ class TestDINO:
         batch, tx = cases.batch(), optax.sgd(0.1)
         options = {"warmup_teacher_epochs": 3, "warmup_teacher_temperature": 0.04}
         warm = dino(options | {"teacher_temperature": 0.07})
-        train = train_step.init(warm, tx, 0, batch)
-        views = warm.views(jax.random.key(0), batch)
+        train = cases.first(warm, tx, batch)
+        views = jax.jit(warm.views)(jax.random.key(0), batch)
 
         def entropy(method):
             loss = jax.jit(method.loss)
@@ -166,7 +166,7 @@ class TestDINO:
         tx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
         method = dino({"norm_last_layer": False})
         step = jax.jit(train_step.make_step(method, tx))
-        train = train_step.init(method, tx, 0, batch)
+        train = cases.first(method, tx, batch)
         start, kernels = last_layer(train), []
         for i in range(3):
             _, grads, _ = gradient(method, train, batch, key=i)
@@ -178,12 +178,12 @@ class TestDINO:
         np.testing.assert_array_equal(kernels[1], start)
         assert np.abs(kernels[2] - start).max() > 1e-5
         moved = train.params["projector"]["mlp"]["dense1"]["kernel"]
-        first = train_step.init(method, tx, 0, batch).params["projector"]["mlp"]["dense1"]["kernel"]
+        first = cases.first(method, tx, batch).params["projector"]["mlp"]["dense1"]["kernel"]
         assert np.abs(moved - first).max() > 1e-5
 
     def test_embeds_with_the_teacher(self):
         batch, method = cases.batch(), dino()
-        params, state = method.init(jax.random.key(0), batch)
+        params, state = jax.jit(method.init)(jax.random.key(0), batch)
         got = method.embed(params, state, batch).pooled
         lost = jax.tree.map(jnp.zeros_like, params)
         np.testing.assert_array_equal(method.embed(lost, state, batch).pooled, got)
@@ -194,8 +194,8 @@ class TestDINO:
         """With every parameter of the student at hand, the targets do not depend on the key."""
         batch = cases.batch()
         method = dino(encoder=lambda **dtypes: cases.vit(drop_path=0.5, **dtypes))
-        train = train_step.init(method, optax.sgd(0.1), 0, batch)
-        views = method.views(jax.random.key(0), batch)
+        train = cases.first(method, optax.sgd(0.1), batch)
+        views = jax.jit(method.views)(jax.random.key(0), batch)
         loss = jax.jit(method.loss)
         one, two = (
             loss(train.params, train.state, views, jax.random.key(i), train.step)[1].metrics
@@ -213,8 +213,8 @@ def test_learned_positions_of_a_vit_train_with_small_crops(name):
     """One table for both sizes: the step moves it, by a gradient that the small crops are in."""
     batch, tx = cases.batch(), optax.sgd(0.1)
     method = cases.make(name, lambda **dtypes: cases.vit(positions="learned", **dtypes))
-    train = train_step.init(method, tx, 0, batch)
-    views = method.views(jax.random.key(0), batch)
+    train = cases.first(method, tx, batch)
+    views = jax.jit(method.views)(jax.random.key(0), batch)
     assert views[0].shape[2:4] == (cases.SIZE, cases.SIZE)
     assert views[1].shape[2:4] == (cases.SIZE // 2, cases.SIZE // 2)
     slope = jax.jit(jax.grad(lambda *args: method.loss(*args)[0]))
@@ -233,7 +233,7 @@ def test_without_small_crops(name):
     batch, tx = cases.batch(), optax.sgd(0.1)
     method = cases.make(name, cases.resnet)
     two = method._replace(views=lambda key, batch: method.views(key, batch)[:1])
-    train = train_step.init(two, tx, 0, batch)
+    train = cases.first(two, tx, batch)
     after, metrics = jax.jit(train_step.make_step(two, tx))(train, batch)
     assert jax.tree.structure(after) == jax.tree.structure(train)
     assert all(np.isfinite(m) for m in metrics.values())
@@ -244,8 +244,8 @@ def test_every_view_counts(name):
     """Another picture in any one crop changes the loss."""
     batch = cases.batch()
     method = cases.make(name, cases.vit)
-    params, state = method.init(jax.random.key(0), batch)
-    views = method.views(jax.random.key(0), batch)
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    views = jax.jit(method.views)(jax.random.key(0), batch)
     loss = jax.jit(lambda crops: method.loss(params, state, crops, jax.random.key(1), 0)[0])
     value = loss(views)
     for size, view in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -257,8 +257,8 @@ def test_every_view_counts(name):
 def test_lejepa_draws_new_directions_from_the_key_and_reports_both_terms():
     batch = cases.batch()
     method = cases.make("lejepa", cases.vit)
-    params, state = method.init(jax.random.key(0), batch)
-    views = method.views(jax.random.key(0), batch)
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    views = jax.jit(method.views)(jax.random.key(0), batch)
     loss = jax.jit(lambda key: method.loss(params, state, views, key, 0)[1].metrics)
     one, two = loss(jax.random.key(1)), loss(jax.random.key(2))
     np.testing.assert_allclose(one["prediction"], two["prediction"], rtol=1e-6)

@@ -31,6 +31,7 @@ def cells(encoders_of, often):
 
 
 every_cell = cells(lambda name: cases.CASES[name][0], often=cases.CASES)
+every_compiled_cell = cells(lambda name: cases.CASES[name][0], often=cases.OFTEN)
 # What does not depend on the encoder is tried with the first of each method.
 every_method = cells(lambda name: cases.CASES[name][0][:1], often=cases.OFTEN)
 
@@ -125,7 +126,7 @@ def test_one_device_equals_eight(name, encoder, x64):
     assert max_difference(results[1], results[0]) < 1e-12
 
 
-@every_cell
+@every_compiled_cell
 def test_one_program_and_no_host_transfer(name, encoder):
     """Rung 5: no retrace after the first step, nothing leaves or enters the device within it."""
     _, _, first, step = program(name, encoder)

@@ -30,9 +30,9 @@ def step(name, n=8, **options):
     """Loss and metrics of a fresh method."""
     method = cases.make(name, Flat, size=4, options=HEAD | options)
     batch = cases.batch(n, size=4)
-    params, state = method.init(jax.random.key(0), batch)
-    views = method.views(jax.random.key(1), batch)
-    value, out = method.loss(params, state, views, jax.random.key(2), jnp.int32(0))
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    views = jax.jit(method.views)(jax.random.key(1), batch)
+    value, out = jax.jit(method.loss)(params, state, views, jax.random.key(2), jnp.int32(0))
     return value, out.metrics
 
 
@@ -76,12 +76,12 @@ def test_wmse_compares_the_projections_of_one_example():
     """The views of a method that does not augment are whitened alike: nothing is left."""
     method = cases.make("wmse", Flat, size=4, dtype=jnp.float64, options=HEAD | {"sub_batch": 4})
     batch = cases.batch(8, size=4)
-    params, state = method.init(jax.random.key(0), batch)
-    view = method.views(jax.random.key(1), batch)[:, 0]
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    view = jax.jit(method.views)(jax.random.key(1), batch)[:, 0]
     same = jnp.stack([view, view], axis=1)
     other = jnp.stack([view, view[::-1]], axis=1)
     losses = [
-        method.loss(params, state, views, jax.random.key(2), jnp.int32(0))[0]
+        jax.jit(method.loss)(params, state, views, jax.random.key(2), jnp.int32(0))[0]
         for views in (same, other)
     ]
     assert losses[0] < 1e-12
