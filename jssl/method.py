@@ -26,7 +26,7 @@ class Out(NamedTuple):
 
     state: the state after this forward pass, of the same structure and shapes as before it.
     metrics: scalars; always ``loss``, and ``proxy_accuracy`` (in [0, 1]) where the pretext task
-      can be right or wrong.
+      can be right or wrong, beside ``chance``, what guessing scores, where that says much.
     """
 
     state: PyTree

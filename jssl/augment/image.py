@@ -177,6 +177,17 @@ def center_crop(x: Float[Array, "n h w c"], size: Size) -> Float[Array, "n p q c
     return x[:, top : top + height, left : left + width]
 
 
+def rotations(x: Float[Array, "n h w c"]) -> Float[Array, "n 4 h w c"]:
+    """Each image as it is and turned by 90, 180 and 270 degrees, counter-clockwise, in this order.
+
+    Raises:
+      ValueError: if the images are not square.
+    """
+    if x.shape[1] != x.shape[2]:
+        raise ValueError(f"images must be square to be rotated, got {x.shape[1]}x{x.shape[2]}")
+    return jnp.stack([jnp.rot90(x, turns, axes=(1, 2)) for turns in range(4)], axis=1)
+
+
 def pad_and_crop(
     key: Source, x: Float[Array, "n h w c"], padding: int = 4, size: Size | None = None
 ) -> Float[Array, "n p q c"]:

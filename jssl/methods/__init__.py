@@ -11,6 +11,7 @@ from jssl.methods.mae import mae
 from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
+from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
 from jssl.methods.simsiam import simsiam
 from jssl.methods.swav import swav
@@ -34,6 +35,7 @@ METHODS = {
     "deepcluster_v2": deepcluster_v2,
     "deepcluster": deepcluster,
     "mae": mae,
+    "rotation": rotation,
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "moco_v2",
     "moco_v3",
     "nnclr",
+    "rotation",
     "simclr",
     "simsiam",
     "swav",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import require
-from jssl.losses import clustering, kmeans
+from jssl.losses import classification, kmeans
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward, start
 
@@ -104,7 +104,7 @@ def deepcluster(
         labels = state["labels"][index]
         # Section 3.3: else a few large clusters would be all that counts.
         weights = 1 / jnp.maximum(state["sizes"][labels], 1).astype(x.dtype)
-        value, accuracy = clustering.pseudo_label_accuracy(logits, labels, weights)
+        value, accuracy = classification.cross_entropy_accuracy(logits, labels, weights)
         state = state | {
             "stats": stats,
             "bank": state["bank"].at[index].set(jax.lax.stop_gradient(x).astype(wide)),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import require
-from jssl.losses import clustering, kmeans, spread
+from jssl.losses import classification, kmeans, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward_crops, start
@@ -99,7 +99,9 @@ def deepcluster_v2(
         heads = []
         for centroids, labels in zip(state["centroids"], state["labels"], strict=True):
             logits = (z @ centroids.T.astype(z.dtype) / temperature).reshape(n * v, -1)
-            heads.append(clustering.pseudo_label_accuracy(logits, jnp.repeat(labels[index], v)))
+            heads.append(
+                classification.cross_entropy_accuracy(logits, jnp.repeat(labels[index], v))
+            )
         value, accuracy = jnp.mean(jnp.asarray(heads), axis=0)
         metrics = {"loss": value, "proxy_accuracy": accuracy} | spread.spread(z[:, 0], z[:, 1])
         high = jax.lax.stop_gradient(jnp.moveaxis(z[:, :2], 1, 0)).astype(wide)

@@ -39,7 +39,8 @@ CURVES = (
     Curve(
         "proxy_accuracy",
         "Proxy accuracy",
-        "How often the pretext task is answered right. Near 100 % it has little left to teach.",
+        "How often the pretext task is answered right. Near 100 % it has little left to teach."
+        " Where there is a dashed line it is chance.",
         percent=True,
         smooth=True,
     ),
@@ -99,15 +100,14 @@ CURVES = (
         median=True,
     ),
 )
-NOT_MEASURED = {"step", "epoch", "time"}
+NOT_MEASURED = {"step", "epoch", "time", "chance"}
 
 
 def figures(metrics: list[dict[str, Any]], ideal_deviation: float | None = None) -> list[str]:
     """A ``<figure>`` for each known measurement that was taken, in a fixed order."""
-    drawn = (
-        figure(metrics, curve, ideal_deviation if curve.key == "deviation" else None)
-        for curve in CURVES
-    )
+    chance = [line["chance"] for line in metrics if "chance" in line]
+    dashed = {"deviation": ideal_deviation, "proxy_accuracy": chance[-1] if chance else None}
+    drawn = (figure(metrics, curve, dashed.get(curve.key)) for curve in CURVES)
     return [text for text in drawn if text]
 
 

@@ -84,6 +84,7 @@ class Log:
 _SHOWN = {
     "loss": ("loss", "{:.3f}"),
     "proxy_accuracy": ("proxy accuracy", "{:.0%}"),
+    "chance": ("chance", "{:.0%}"),
     "knn": ("kNN", "{:.1%}"),
     "effective_rank": ("effective rank", "{:.1f}"),
     "examples_per_second": ("", "{:,.0f} examples/s"),

@@ -7,7 +7,7 @@ import pytest
 from references import clustering as reference
 from references.agreement import agree, agree_when_split
 
-from jssl.losses import clustering
+from jssl.losses import classification, clustering
 
 RNG = np.random.default_rng(0)
 HIGH, LOW = RNG.uniform(-1, 1, (2, 6, 5)), RNG.uniform(-1, 1, (3, 6, 5))
@@ -68,7 +68,7 @@ class TestReferences:
 
     def test_pseudo_labels(self):
         agree(
-            lambda logits: clustering.pseudo_label_accuracy(
+            lambda logits: classification.cross_entropy_accuracy(
                 logits, jnp.asarray(LABELS), jnp.asarray(WEIGHTS)
             )[0],
             lambda logits: reference.cross_entropy(logits, LABELS, WEIGHTS, ignore_index=-1),
@@ -103,14 +103,14 @@ class TestInvariances:
         none = -jnp.ones(6, jnp.int32)
         for weights in (None, jnp.asarray(WEIGHTS)):
             (loss, accuracy), gradient = jax.value_and_grad(
-                clustering.pseudo_label_accuracy, has_aux=True
+                classification.cross_entropy_accuracy, has_aux=True
             )(jnp.asarray(HIGH[0]), none, weights)
             np.testing.assert_allclose([loss, accuracy], [np.log(5), 1 / 5], rtol=1e-12)
             np.testing.assert_array_equal(gradient, 0)
 
-    def test_pseudo_label_accuracy_counts_known_examples(self):
+    def test_accuracy_counts_known_examples(self):
         logits = jax.nn.one_hot(jnp.asarray([3, 0, 0, 1, 4, 2]), 5, dtype=jnp.float64)
-        accuracy = clustering.pseudo_label_accuracy(logits, jnp.asarray(LABELS))[1]
+        accuracy = classification.cross_entropy_accuracy(logits, jnp.asarray(LABELS))[1]
         np.testing.assert_allclose(accuracy, 3 / 4)
 
 
@@ -121,7 +121,7 @@ class TestInvariances:
             x[:, :10].reshape(-1, 2, 5).swapaxes(0, 1), x[None, :, 10:], axis_name=axis_name
         ),
         # Devices with different numbers of known labels.
-        lambda x, axis_name=None: clustering.pseudo_label_accuracy(
+        lambda x, axis_name=None: classification.cross_entropy_accuracy(
             x, jnp.where(x[:, 0] > 0.3, 2, -1), x[:, 1] ** 2, axis_name=axis_name
         )[0],
     ],
@@ -136,7 +136,7 @@ def test_bfloat16_gives_a_float32_loss():
     scores = jnp.asarray(HIGH, jnp.bfloat16)
     assert clustering.swav(scores).dtype == jnp.float32
     labels = jnp.zeros(6, jnp.int32)
-    assert clustering.pseudo_label_accuracy(scores[0], labels)[0].dtype == jnp.float32
+    assert classification.cross_entropy_accuracy(scores[0], labels)[0].dtype == jnp.float32
 
 
 @pytest.mark.parametrize(

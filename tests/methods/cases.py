@@ -42,6 +42,7 @@ CASES = {
     # Parts that divide every batch of the ladder; so small that they are close to singular.
     "wmse": ((resnet, vit), {"hidden": 32, "out": 3, "sub_batch": 4, "epsilon": 0.1}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+    "rotation": ((resnet, vit), {}),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),

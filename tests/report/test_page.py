@@ -231,6 +231,14 @@ def test_not_finite_measurements_are_told_and_not_drawn(workdir):
     assert not re.search(r'(points|cx|cy|x|y|d)="[^"]*(nan|inf)', text)
 
 
+def test_chance_is_a_dashed_line_in_the_curve_of_proxy_accuracy():
+    lines = [{"step": i, "proxy_accuracy": 0.5, "chance": 0.25} for i in range(1, 5)]
+    assert curves.others(lines) == []
+    (drawn,) = curves.figures(lines)
+    (plain,) = curves.figures([{k: v for k, v in x.items() if k != "chance"} for x in lines])
+    assert drawn.count("reference") == plain.count("reference") + 1
+
+
 def test_run_that_only_ever_diverged_is_drawn_without_a_curve(workdir):
     line = {"step": 1, "epoch": 0.1, "loss": float("nan"), "knn": 0.4}
     (workdir / "metrics.jsonl").write_text(json.dumps(line))

@@ -5,6 +5,7 @@ import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -118,6 +119,18 @@ def test_hooks_are_called_when_they_are_due(tmp_path, capsys):
     assert all(line["effective_rank"] == 3 for line in logged if "loss" in line)
     assert {line["step"] for line in logged if "knn" in line} == {5, 10, 12}
     assert logged[0]["learning_rate"] == pytest.approx(0.01)
+
+
+def test_the_progress_line_shows_chance_beside_proxy_accuracy(tmp_path, capsys):
+    method = tiny.method()
+
+    def loss(*arguments):
+        value, out = method.loss(*arguments)
+        told = {"proxy_accuracy": jnp.float32(0.5), "chance": jnp.float32(0.25)}
+        return value, out._replace(metrics=out.metrics | told)
+
+    fit(tmp_path, method=method._replace(loss=loss), quiet=False)
+    assert "proxy accuracy 50 %  chance 25 %" in capsys.readouterr().out
 
 
 def test_metrics_are_means_since_the_last_line(tmp_path):
