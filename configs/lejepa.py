@@ -2,7 +2,7 @@
 
 jssl pretrain --config lejepa --workdir runs/lejepa
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 37.5 %, linear 40.2 %.
 """
 
 from jssl.cli.config import small_images

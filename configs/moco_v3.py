@@ -4,7 +4,7 @@ jssl pretrain --config moco_v3 --workdir runs/moco_v3
 jssl pretrain --config moco_v3:encoder=vit --workdir runs/moco_v3_vit
 jssl pretrain --config moco_v3:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 41.5 %, linear 44.8 %.
 """
 
 from jssl.cli.config import byol_views, imagenet, small_images
