@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
 
-    def verb(name, text, *, config=False, workdir=True, as_json=False, more=""):
+    def verb(name, text, *, config=False, workdir=True, step=False, as_json=False, more=""):
         p = verbs.add_parser(
             name,
             help=text,
@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
                 type=Path,
                 required=workdir == "required",
                 help="the run's folder: config, metrics, checkpoints, table, report",
+            )
+        if step:
+            p.add_argument(
+                "--step", type=int, help="the checkpoint of this step (default: the newest)"
             )
         if as_json:
             p.add_argument("--json", action="store_true", help="print one JSON object, no prose")
@@ -115,6 +119,7 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
         "evaluate",
         "compare the pretrained encoder with raw pixels and a random encoder",
         workdir="required",
+        step=True,
         as_json=True,
         more="Writes table.json and what the report shows into the run's folder.",
     )
@@ -128,25 +133,24 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
         default="all",
         help="all, or some of raw_pixels,random_encoder,pretrained (default: all)",
     )
-    p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     p = verb(
         "embed",
         "turn a folder of images into vectors, with their file names",
         workdir="required",
+        step=True,
         more="\n\n  jssl embed --workdir runs/simclr --input PHOTOS --output photos.npz",
     )
     p.add_argument("--input", required=True, help="a folder of images, or any source spec")
     p.add_argument("--output", type=Path, required=True, help="FILE.npz or FILE.parquet")
     p.add_argument("--split", default="train", help="of an input that has some (default: train)")
-    p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     verb("report", "write the run as one HTML page", workdir="required")
-    p = verb(
+    verb(
         "inspect",
         "show a run's step, parameters and the SHA-256 of all it carries",
         workdir="required",
+        step=True,
         as_json=True,
     )
-    p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     verb("list", "list methods, encoders, configs and data sources", workdir=False, as_json=True)
     return parser
 
