@@ -77,6 +77,8 @@ def measure(method, seed, arguments):
     rates = [line["examples_per_second"] for line in lines if "examples_per_second" in line]
     results = load()  # read again: another process may have added a row meanwhile
     results["baselines"] |= {name: table[row] for name, row in missing.items()}
+    # A run that was there already took no memory to speak of this time.
+    memory = max(memory, results["rows"].get(f"{method}/{seed}", {}).get("peak_memory_mb") or 0)
     results["rows"][f"{method}/{seed}"] = {
         **table["pretrained"],
         "encoder": encoder,
