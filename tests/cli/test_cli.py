@@ -174,13 +174,15 @@ def test_a_run_of_many_crops_is_evaluated_and_shown(tmp_path):
 @pytest.mark.slow
 def test_a_forced_collapse_is_called_in_the_progress_line_and_in_the_report(tmp_path):
     """BYOL without predictor and without EMA (its paper's table 5)."""
-    options = ["--config.train.epochs=12", "--config.eval.every_epochs=0"]
+    options = ["--config.train.epochs=20", "--config.eval.every_epochs=0"]
     forced = ["--config.method.predict=false", "--config.method.tau=0"]
-    said = pretrain(tmp_path, *options, *forced, config="byol").stdout.strip()
+    healthy = pretrain(tmp_path / "healthy", *options, config="byol")
+    assert "collapsed" not in healthy.stdout
+    said = pretrain(tmp_path / "collapsed", *options, *forced, config="byol").stdout.strip()
     assert "collapsed: All projections fall close to one point" in said.splitlines()[-1]
     assert "collapsed" not in said.partition("Epoch 2/")[0]
-    jssl("report", "--workdir", tmp_path)
-    assert "<b>Collapsed.</b>" in (tmp_path / "report.html").read_text()
+    jssl("report", "--workdir", tmp_path / "collapsed")
+    assert "<b>Collapsed.</b>" in (tmp_path / "collapsed" / "report.html").read_text()
 
 
 @of_one_run
