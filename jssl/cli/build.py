@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl import methods
+from jssl import methods, require
 from jssl.augment import compose, image
 from jssl.method import Array, Batch, Method
 from jssl.nn import encoders
@@ -140,15 +140,14 @@ def check(config) -> None:
     """Refuses what cannot work before anything is decoded or compiled."""
     batch, parts = config.train.batch_size, config.train.accumulate
     devices = jax.device_count()
-    for key, value in (
-        ("train.batch_size", batch),
-        ("train.accumulate", parts),
-        ("train.log_every", config.train.log_every),
-        ("checkpoint.keep", config.checkpoint.keep),
-        ("eval.k", config.eval.k),
-    ):
-        if value < 1:
-            raise ValueError(f"{key} must be at least 1, got {value}")
+    counts = {
+        "train.batch_size": batch,
+        "train.accumulate": parts,
+        "train.log_every": config.train.log_every,
+        "checkpoint.keep": config.checkpoint.keep,
+        "eval.k": config.eval.k,
+    }
+    require.at_least(1, **counts)
     if total_steps(config, 1) < 1:
         raise ValueError("train.steps and train.epochs must be at least 1")
     if batch % (devices * parts):

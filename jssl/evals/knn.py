@@ -37,9 +37,7 @@ def knn(
     if not 1 <= k <= n:
         raise ValueError(f"k must lie in [1, {n}], the number of training examples, got {k}")
     require.positive(temperature=temperature)
-    for name, size in (("test_chunk", test_chunk), ("train_chunk", train_chunk)):
-        if size < 1:
-            raise ValueError(f"{name} must be >= 1, got {size}")
+    require.at_least(1, test_chunk=test_chunk, train_chunk=train_chunk)
     predicted = np.asarray(
         _predict(
             _chunks(jnp.asarray(train_x), train_chunk),

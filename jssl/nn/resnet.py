@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jssl import require
 from jssl.method import Features
 from jssl.nn.conv import Conv
 from jssl.nn.dtypes import at_least_float32
@@ -76,8 +77,7 @@ class ResNet(nn.Module):
         """Refuse what no network can be built from."""
         if self.stem not in STEMS:
             raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {self.stem!r}")
-        if self.width < 1:
-            raise ValueError(f"width must be >= 1, got {self.width}")
+        require.at_least(1, width=self.width)
         super().__post_init__()
 
     @nn.compact

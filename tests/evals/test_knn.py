@@ -71,7 +71,7 @@ def test_constant_embedding_is_chance():
         ({"num_classes": 2}, r"train_y must lie in \[0, 2\), got 0 to 4"),
         ({"train_y": np.full(30, -1)}, "leave unlabelled examples out"),
         ({"test_x": np.full((4, 16), np.nan, np.float32)}, "nan or inf in 4 rows"),
-        ({"train_chunk": 0}, "train_chunk must be >= 1, got 0"),
+        ({"train_chunk": 0}, "train_chunk must be at least 1, got 0"),
     ],
 )
 def test_bad_input_is_named(change, message):

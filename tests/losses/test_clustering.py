@@ -1,4 +1,4 @@
-"""Codes, swapped prediction and pseudo-labels against the authors' code."""
+"""Codes and swapped prediction against the authors' code."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,10 @@ import pytest
 from references import clustering as reference
 from references.agreement import agree, agree_when_split
 
-from jssl.losses import classification, clustering
+from jssl.losses import clustering
 
 RNG = np.random.default_rng(0)
 HIGH, LOW = RNG.uniform(-1, 1, (2, 6, 5)), RNG.uniform(-1, 1, (3, 6, 5))
-LABELS = np.array([3, 0, -1, 4, 4, -1])
-WEIGHTS = RNG.uniform(0.1, 2, 6)
 
 
 @pytest.mark.usefixtures("x64")
@@ -66,15 +64,6 @@ class TestReferences:
                 HIGH,
             )
 
-    def test_pseudo_labels(self):
-        agree(
-            lambda logits: classification.cross_entropy_accuracy(
-                logits, jnp.asarray(LABELS), jnp.asarray(WEIGHTS)
-            )[0],
-            lambda logits: reference.cross_entropy(logits, LABELS, WEIGHTS, ignore_index=-1),
-            HIGH[0],
-        )
-
 
 @pytest.mark.usefixtures("x64")
 class TestInvariances:
@@ -99,44 +88,20 @@ class TestInvariances:
         own = clustering.swapped_accuracy(codes, codes)[1]
         np.testing.assert_allclose([swapped, own], [1, 0])
 
-    def test_what_no_label_is_known_of_is_chance_without_gradient(self):
-        none = -jnp.ones(6, jnp.int32)
-        for weights in (None, jnp.asarray(WEIGHTS)):
-            (loss, accuracy), gradient = jax.value_and_grad(
-                classification.cross_entropy_accuracy, has_aux=True
-            )(jnp.asarray(HIGH[0]), none, weights)
-            np.testing.assert_allclose([loss, accuracy], [np.log(5), 1 / 5], rtol=1e-12)
-            np.testing.assert_array_equal(gradient, 0)
 
-    def test_accuracy_counts_known_examples(self):
-        logits = jax.nn.one_hot(jnp.asarray([3, 0, 0, 1, 4, 2]), 5, dtype=jnp.float64)
-        accuracy = classification.cross_entropy_accuracy(logits, jnp.asarray(LABELS))[1]
-        np.testing.assert_allclose(accuracy, 3 / 4)
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
+@pytest.mark.usefixtures("x64")
+def test_axis_name_gives_the_loss_of_the_whole_batch():
+    agree_when_split(
         lambda x, axis_name=None: clustering.swav(
             x[:, :10].reshape(-1, 2, 5).swapaxes(0, 1), x[None, :, 10:], axis_name=axis_name
         ),
-        # Devices with different numbers of known labels.
-        lambda x, axis_name=None: classification.cross_entropy_accuracy(
-            x, jnp.where(x[:, 0] > 0.3, 2, -1), x[:, 1] ** 2, axis_name=axis_name
-        )[0],
-    ],
-    ids=["swav", "pseudo_labels"],
-)
-@pytest.mark.usefixtures("x64")
-def test_axis_name_gives_the_loss_of_the_whole_batch(loss):
-    agree_when_split(loss, RNG.normal(size=(8, 15)))
+        RNG.normal(size=(8, 15)),
+    )
 
 
 def test_bfloat16_gives_a_float32_loss():
     scores = jnp.asarray(HIGH, jnp.bfloat16)
     assert clustering.swav(scores).dtype == jnp.float32
-    labels = jnp.zeros(6, jnp.int32)
-    assert classification.cross_entropy_accuracy(scores[0], labels)[0].dtype == jnp.float32
 
 
 @pytest.mark.parametrize(

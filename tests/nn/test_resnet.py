@@ -148,5 +148,5 @@ def test_training_uses_the_batch_and_evaluation_does_not():
 def test_errors():
     with pytest.raises(ValueError, match="stem must be one of imagenet, cifar, 2x2, got '3x3'"):
         ResNet((1,), stem="3x3")
-    with pytest.raises(ValueError, match="width must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         ResNet((1,), width=0)

@@ -1,0 +1,61 @@
+"""Cross-entropy of classes, some of them unknown, against the authors' code."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from references import clustering as reference
+from references.agreement import agree, agree_when_split
+
+from jssl.losses import classification
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.uniform(-1, 1, (6, 5))
+LABELS = np.array([3, 0, -1, 4, 4, -1])
+WEIGHTS = RNG.uniform(0.1, 2, 6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_is_the_reference():
+    agree(
+        lambda logits: classification.cross_entropy_accuracy(
+            logits, jnp.asarray(LABELS), jnp.asarray(WEIGHTS)
+        )[0],
+        lambda logits: reference.cross_entropy(logits, LABELS, WEIGHTS, ignore_index=-1),
+        LOGITS,
+    )
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["even", "weighted"])
+def test_what_no_label_is_known_of_is_chance_without_gradient(weights):
+    none = -jnp.ones(6, jnp.int32)
+    (loss, accuracy), gradient = jax.value_and_grad(
+        classification.cross_entropy_accuracy, has_aux=True
+    )(jnp.asarray(LOGITS), none, None if weights is None else jnp.asarray(weights))
+    np.testing.assert_allclose([loss, accuracy], [np.log(5), 1 / 5], rtol=1e-12)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_accuracy_counts_known_examples():
+    logits = jax.nn.one_hot(jnp.asarray([3, 0, 0, 1, 4, 2]), 5, dtype=jnp.float64)
+    accuracy = classification.cross_entropy_accuracy(logits, jnp.asarray(LABELS))[1]
+    np.testing.assert_allclose(accuracy, 3 / 4)
+
+
+@pytest.mark.usefixtures("x64")
+def test_axis_name_gives_the_loss_of_the_whole_batch():
+    """Devices with different numbers of known labels."""
+    agree_when_split(
+        lambda x, axis_name=None: classification.cross_entropy_accuracy(
+            x, jnp.where(x[:, 0] > 0.3, 2, -1), x[:, 1] ** 2, axis_name=axis_name
+        )[0],
+        RNG.normal(size=(8, 15)),
+    )
+
+
+def test_bfloat16_gives_a_float32_loss():
+    logits = jnp.asarray(LOGITS, jnp.bfloat16)
+    labels = jnp.zeros(6, jnp.int32)
+    assert classification.cross_entropy_accuracy(logits, labels)[0].dtype == jnp.float32
