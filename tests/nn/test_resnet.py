@@ -14,6 +14,11 @@ def shapes(module, size, channels=3):
     return jax.eval_shape(functools.partial(module.init, train=True), jax.random.key(0), x)
 
 
+def run(m, v, x, *args, **kwargs):
+    """`m.apply` as one program; op by op it takes seconds."""
+    return jax.jit(lambda v, x: m.apply(v, x, *args, **kwargs))(v, x)
+
+
 def count(tree):
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
 
@@ -64,7 +69,7 @@ def test_stride_of_a_bottleneck_is_in_its_3x3():
     m = ResidualBlock(8, stride=2, bottleneck=True)
     x = jnp.zeros((1, 8, 8, 16))
     v = jax.jit(m.init)(jax.random.key(0), x)
-    _, seen = m.apply(v, x, capture_intermediates=True)
+    _, seen = run(m, v, x, capture_intermediates=True)
     first, second = (seen["intermediates"][f"conv{i}"]["__call__"][0] for i in (1, 2))
     assert (first.shape[1], second.shape[1]) == (8, 4)
 
@@ -75,7 +80,7 @@ def test_a_block_starts_as_its_shortcut(bottleneck, train):
     m = ResidualBlock(4, bottleneck=bottleneck)
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 16 if bottleneck else 4))
     v = jax.jit(m.init)(jax.random.key(1), x)
-    y, _ = m.apply(v, x, train, mutable=["batch_stats"])
+    y, _ = run(m, v, x, train, mutable=["batch_stats"])
     np.testing.assert_array_equal(y, jnp.maximum(x, 0.0))
 
     # and does not stay there: the scale that starts at zero has a gradient.
@@ -84,7 +89,7 @@ def test_a_block_starts_as_its_shortcut(bottleneck, train):
         return jnp.square(y).sum()
 
     last = "norm3" if bottleneck else "norm2"
-    assert jnp.abs(jax.grad(loss)(v["params"])[last]["scale"]).min() > 0
+    assert jnp.abs(jax.jit(jax.grad(loss))(v["params"])[last]["scale"]).min() > 0
 
 
 @pytest.mark.parametrize("conv", ["xla", "matmul", "auto"])
@@ -93,11 +98,11 @@ def test_dtypes(conv, dtype):
     m = ResNet((1, 1), width=4, stem="2x2", conv=conv, dtype=dtype)
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3), dtype)
     v = jax.jit(m.init)(jax.random.key(1), x)
-    features, new = m.apply(v, x, True, mutable=["batch_stats"])
+    features, new = run(m, v, x, True, mutable=["batch_stats"])
     assert features.pooled.dtype == features.tokens.dtype == jnp.float32
     assert {x.dtype for x in jax.tree.leaves((v, new))} == {jnp.dtype(jnp.float32)}
     # Inside it computes in `dtype`.
-    _, seen = m.apply(v, x, capture_intermediates=True)
+    _, seen = run(m, v, x, capture_intermediates=True)
     block = seen["intermediates"]["stage2_block1"]
     assert block["__call__"][0].dtype == block["conv1"]["__call__"][0].dtype == dtype
 
@@ -105,7 +110,7 @@ def test_dtypes(conv, dtype):
 def test_pooled_is_the_mean_of_the_map():
     m = ResNet((1, 1), width=4, stem="cifar")
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
-    features = m.apply(m.init(jax.random.key(1), x), x)
+    features = run(m, jax.jit(m.init)(jax.random.key(1), x), x)
     want = np.asarray(features.tokens).mean((1, 2))
     np.testing.assert_allclose(features.pooled, want, rtol=1e-6)
     assert np.std(features.pooled) > 0
@@ -139,9 +144,9 @@ def test_training_uses_the_batch_and_evaluation_does_not():
     m = ResNet((1,), width=4, stem="cifar")
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
     v = jax.jit(m.init)(jax.random.key(1), x)
-    alone = m.apply(v, x[:1]).pooled
-    np.testing.assert_allclose(m.apply(v, x).pooled[:1], alone, rtol=1e-5)
-    batch, _ = m.apply(v, x, True, mutable=["batch_stats"])
+    alone = run(m, v, x[:1]).pooled
+    np.testing.assert_allclose(run(m, v, x).pooled[:1], alone, rtol=1e-5)
+    batch, _ = run(m, v, x, True, mutable=["batch_stats"])
     assert np.abs(batch.pooled[:1] - alone).max() > 1e-2
 
 

@@ -18,6 +18,11 @@ def images(n=2, size=16, c=3, dtype=None):
     return jax.random.normal(jax.random.key(0), (n, size, size, c), dtype)
 
 
+def run(m, v, x, *args, **kwargs):
+    """`m.apply` as one program; op by op it takes seconds."""
+    return jax.jit(lambda v, x: m.apply(v, x, *args, **kwargs))(v, x)
+
+
 def stacked(params, depth):
     """The parameters of a loop over blocks as those of a scan."""
     body = dict(params["transformer"])
@@ -59,7 +64,7 @@ def test_shapes_and_dtypes(pool, positions, dtype, inside, c):
     x = images(c=c, dtype=dtype)
     v = jax.jit(m.init)(jax.random.key(1), x)
     assert {p.dtype for p in jax.tree.leaves(v)} == {jnp.dtype(jnp.float32)}
-    features, seen = m.apply(v, x, capture_intermediates=True)
+    features, seen = run(m, v, x, capture_intermediates=True)
     assert features.pooled.shape == (2, 16)
     assert features.tokens.shape == (2, 16, 16)
     assert features.pooled.dtype == features.tokens.dtype == jnp.float32
@@ -73,7 +78,7 @@ def test_float64_throughout(x64):
     m = ViT(**SMALL, positions="learned", param_dtype=jnp.float64)
     x = images()
     v = jax.jit(m.init)(jax.random.key(1), x)
-    features = m.apply(v, x)
+    features = run(m, v, x)
     assert {p.dtype for p in jax.tree.leaves((v, features))} == {jnp.dtype(jnp.float64)}
 
 
@@ -81,7 +86,7 @@ def test_without_class_token():
     m = ViT(**SMALL, pool="mean", cls_token=False)
     v = jax.jit(m.init)(jax.random.key(1), images())
     assert "cls" not in v["params"]
-    assert m.apply(v, images()).tokens.shape == (2, 16, 16)
+    assert run(m, v, images()).tokens.shape == (2, 16, 16)
 
 
 def attention(y, p, heads):
@@ -119,7 +124,7 @@ def test_forward_against_numpy(x64):
         z = z * 0.5 * (1 + erf(z / np.sqrt(2)))
         y = y + z @ b["fc2"]["kernel"] + b["fc2"]["bias"]
     y = norm(y, p["transformer"]["norm"])
-    features = m.apply(v, x)
+    features = run(m, v, x)
     np.testing.assert_allclose(features.pooled, y[:, 0], rtol=1e-10)
     np.testing.assert_allclose(features.tokens, y[:, 1:], rtol=1e-10)
 
@@ -140,15 +145,15 @@ def test_keeping_every_patch_is_the_full_path(x64, positions):
     m = ViT(**SMALL, positions=positions, param_dtype=jnp.float64)
     x = images()
     v = jax.jit(m.init)(jax.random.key(1), x)
-    full = m.apply(v, x)
+    full = run(m, v, x)
     everything = jnp.tile(jnp.arange(16, dtype=jnp.int32), (2, 1))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12),
-        m.apply(v, x, keep=everything),
+        run(m, v, x, keep=everything),
         full,
     )
     order = jnp.stack([jax.random.permutation(jax.random.key(i), 16) for i in range(2)])
-    mixed = m.apply(v, x, keep=order.astype(jnp.int32))
+    mixed = run(m, v, x, keep=order.astype(jnp.int32))
     np.testing.assert_allclose(mixed.pooled, full.pooled, rtol=1e-9)
     want = np.take_along_axis(np.asarray(full.tokens), np.asarray(order)[:, :, None], 1)
     np.testing.assert_allclose(mixed.tokens, want, rtol=1e-9, atol=1e-12)
@@ -159,12 +164,12 @@ def test_hidden_patches_are_not_seen():
     x = images()
     v = jax.jit(m.init)(jax.random.key(1), x)
     keep = jnp.array([[0, 5, 3], [15, 1, 2]], jnp.int32)
-    features = m.apply(v, x, keep=keep)
+    features = run(m, v, x, keep=keep)
     assert features.tokens.shape == (2, 3, 16)
     hidden = x.at[0, :4, 4:8].add(3.0)  # patch 1 of the first image, which it does not keep
-    np.testing.assert_array_equal(m.apply(v, hidden, keep=keep).tokens, features.tokens)
+    np.testing.assert_array_equal(run(m, v, hidden, keep=keep).tokens, features.tokens)
     shown = x.at[0, 4:8, 4:8].add(3.0)  # patch 5, which it keeps
-    assert np.abs(m.apply(v, shown, keep=keep).tokens - features.tokens).max() > 1e-2
+    assert np.abs(run(m, v, shown, keep=keep).tokens - features.tokens).max() > 1e-2
 
 
 def test_flops_fall_with_keep():
@@ -237,7 +242,7 @@ def test_drop_path_drops_whole_branches_of_examples(scan):
     m = Transformer(2, heads=2, drop_path=rate, scan=scan)
     x = jnp.tile(jax.random.normal(jax.random.key(0), (1, 3, 8)), (n, 1, 1))
     v = jax.jit(m.init)(jax.random.key(1), x)
-    y = m.apply(v, x, True, rngs={"dropout": jax.random.key(2)})
+    y = run(m, v, x, True, rngs={"dropout": jax.random.key(2)})
     # The first block never drops and the last has two branches: four outcomes.
     outcomes, counts = np.unique(
         np.round(np.asarray(y).reshape(n, -1), 3), axis=0, return_counts=True
@@ -245,8 +250,8 @@ def test_drop_path_drops_whole_branches_of_examples(scan):
     assert len(outcomes) == 4
     chances = sorted([0.6 * 0.6, 0.6 * 0.4, 0.4 * 0.6, 0.4 * 0.4])
     np.testing.assert_allclose(np.sort(counts) / n, chances, atol=0.06)
-    plain = Transformer(2, heads=2, scan=scan).apply(v, x)
-    np.testing.assert_array_equal(m.apply(v, x), plain)
+    plain = run(Transformer(2, heads=2, scan=scan), v, x)
+    np.testing.assert_array_equal(run(m, v, x), plain)
 
 
 def test_drop_path_keeps_the_expectation():
@@ -255,15 +260,15 @@ def test_drop_path_keeps_the_expectation():
     v = jax.jit(block.init)(jax.random.key(1), x[:1])
     # With the second branch silent the output is x plus the branch, scaled up when it is kept.
     v["params"]["fc2"]["kernel"] *= 0.0
-    y = block.apply(v, x, True, 0.3, rngs={"dropout": jax.random.key(2)})
-    np.testing.assert_allclose(y.mean(0), block.apply(v, x[:1])[0], atol=0.05)
+    y = run(block, v, x, True, 0.3, rngs={"dropout": jax.random.key(2)})
+    np.testing.assert_allclose(y.mean(0), run(block, v, x[:1])[0], atol=0.05)
 
 
 def test_learned_positions_follow_the_image_size():
     m = ViT(**SMALL, positions="learned")
     v = jax.jit(m.init)(jax.random.key(1), images())
     assert v["params"]["positions"].shape == (4, 4, 16)
-    big = m.apply(v, images(size=32))
+    big = run(m, v, images(size=32))
     assert big.tokens.shape == (2, 64, 16)
     # A table of one value is that value at any size.
     flat = jax.tree.map(lambda x: x, v)
@@ -271,7 +276,7 @@ def test_learned_positions_follow_the_image_size():
     flat8 = jax.tree.map(lambda x: x, v)
     flat8["params"]["positions"] = jnp.full((8, 8, 16), 0.3)
     np.testing.assert_allclose(
-        m.apply(flat, images(size=32)).tokens, m.apply(flat8, images(size=32)).tokens, atol=1e-5
+        run(m, flat, images(size=32)).tokens, run(m, flat8, images(size=32)).tokens, atol=1e-5
     )
 
 
@@ -279,8 +284,8 @@ def test_sincos_positions_are_made_for_the_grid():
     m = ViT(**SMALL)
     v = jax.jit(m.init)(jax.random.key(1), images())
     x = jnp.zeros((1, 8, 24, 3))
-    assert m.apply(v, x).tokens.shape == (1, 12, 16)
-    _, seen = m.apply(v, x, capture_intermediates=lambda m, _: m.name == "norm1")
+    assert run(m, v, x).tokens.shape == (1, 12, 16)
+    _, seen = run(m, v, x, capture_intermediates=lambda m, _: m.name == "norm1")
     # Blank patches differ in their positions alone.
     got = seen["intermediates"]["transformer"]["blocks_0"]["norm1"]["__call__"][0][0, 1:]
     table = np.asarray(sincos2d(2, 6, 16))
