@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jssl.method import Features
 from jssl.nn.dtypes import at_least_float32, compute_dtype
@@ -172,15 +172,26 @@ class ViT(nn.Module):
         x: Float[Array, "n h w c"],
         train: bool = False,
         keep: Int[Array, "n k"] | None = None,
+        mask: Bool[Array, "n t"] | None = None,
     ) -> Features:
-        """Encode; ``keep`` [n k] are the indices of the patches to see, the rest cost nothing.
+        """Encode; ``keep`` and ``mask`` are two ways to hide patches.
 
-        Then ``tokens`` is [n k d], in the order of ``keep``. An index outside the grid gives NaN.
+        Args:
+          x: [n h w c].
+          train: whether blocks are dropped.
+          keep: [n k], the indices of the patches to see; the rest cost nothing. Then ``tokens`` is
+            [n k d], in the order of ``keep``. An index outside the grid gives NaN.
+          mask: [n t], True where a learned mask token stands for the patch (not for its position).
+            ``init`` makes the parameter ``mask_token`` only if it is given one.
         """
         grid = grid_of(x.shape[1:3], self.patch)
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
         dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
         x = _dense(self.dim, name="embed", **dtypes)(patchify(x, self.patch))
+        if mask is not None:
+            init = nn.initializers.normal(0.02)
+            token = self.param("mask_token", init, (self.dim,), self.param_dtype).astype(x.dtype)
+            x = jnp.where(mask[:, :, None], token[None, None], x)
         x = x + self._positions(*grid).astype(x.dtype)[None]
         if keep is not None:
             x = jnp.take_along_axis(x, keep[:, :, None], axis=1)

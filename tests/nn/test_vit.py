@@ -172,6 +172,27 @@ def test_hidden_patches_are_not_seen():
     assert np.abs(run(m, v, shown, keep=keep).tokens - features.tokens).max() > 1e-2
 
 
+def test_a_mask_token_stands_for_a_masked_patch(x64):
+    m = ViT(**SMALL, param_dtype=jnp.float64)
+    x = images()
+    mask = jnp.zeros((2, 16), bool).at[0, jnp.array([1, 5])].set(True)
+    assert "mask_token" not in jax.eval_shape(m.init, jax.random.key(1), x)["params"]
+    v = jax.jit(m.init)(jax.random.key(1), x, mask=mask)
+    assert v["params"]["mask_token"].shape == (16,)
+    features = run(m, v, x, mask=mask)
+    assert features.tokens.shape == (2, 16, 16)
+    hidden = x.at[0, :4, 4:8].add(3.0)  # patch 1
+    np.testing.assert_array_equal(run(m, v, hidden, mask=mask).tokens, features.tokens)
+    np.testing.assert_allclose(features.tokens[1], run(m, v, x).tokens[1], rtol=1e-9)
+    assert np.abs(features.tokens[0] - run(m, v, x).tokens[0]).max() > 1e-2
+    # Two masked patches differ by their positions; a mask token is what a patch embeds to.
+    assert np.abs(features.tokens[0, 1] - features.tokens[0, 5]).max() > 1e-2
+    v["params"]["mask_token"] = v["params"]["embed"]["bias"]
+    blank = x.at[0, :4, 4:8].set(0.0).at[0, 4:8, 4:8].set(0.0)
+    same = run(m, v, blank).tokens
+    np.testing.assert_allclose(run(m, v, x, mask=mask).tokens, same, rtol=1e-9, atol=1e-12)
+
+
 def test_flops_fall_with_keep():
     m = ViT(dim=64, depth=2, heads=4, patch=4)
     x = images(size=32)
