@@ -58,6 +58,8 @@ class Method(NamedTuple):
       training; never updates the state.
     reconstruct: ``(params, state, views, key) -> dict of pictures``, arrays [n h w c] in [0, 1]
       in the order in which they are to be shown; None where a method fills nothing in.
+    predict: ``(params, state, batch) -> logits [n k]`` of the labels, for the raw, unaugmented
+      batch as in ``embed``; None where a method knows no labels.
     """
 
     init: Callable[[Array, Batch], Vars]
@@ -67,3 +69,4 @@ class Method(NamedTuple):
     embed: Callable[[PyTree, PyTree, Batch], Features]
     reconstruct: Callable[[PyTree, PyTree, PyTree, Array], dict[str, Array]] | None = None
     adjust: Callable[[PyTree, PyTree, PyTree, Array], PyTree] | None = None
+    predict: Callable[[PyTree, PyTree, Batch], Array] | None = None

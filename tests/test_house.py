@@ -84,6 +84,7 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
         "steps": 100,
         "steps_per_epoch": 10,
         "examples": 10 * cfg.train.batch_size,
+        "num_classes": 10,
     }
     batch = {
         key: jax.ShapeDtypeStruct((cfg.train.batch_size, *x.shape[1:]), x.dtype)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,20 +93,26 @@ def _fit(x, size):
     return image.center_crop(image.resize(x, (round(h * scale), round(w * scale))), size)
 
 
+def encoder(config) -> nn.Module:
+    """The encoder of the config."""
+    options = config.encoder.to_dict()
+    dtype = _dtype(config)
+    param_dtype = np.promote_types(dtype, np.float32)  # bfloat16 computes with float32 parameters
+    return encoders.build(options.pop("name"), dtype=dtype, param_dtype=param_dtype, **options)
+
+
 def method(config, facts: dict) -> Method:
     """The method of the config, given what its signature asks for of encoder, views and so on.
 
-    ``facts`` are those of the run's data: ``steps``, ``steps_per_epoch``, ``examples``.
+    ``facts`` are those of the run's data: ``steps``, ``steps_per_epoch``, ``examples``,
+    ``num_classes``.
     """
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
-    encoder = config.encoder.to_dict()
-    dtype = _dtype(config)
-    param_dtype = np.promote_types(dtype, np.float32)  # bfloat16 computes with float32 parameters
     offered = views(config)._asdict() | {
-        "encoder": encoders.build(
-            encoder.pop("name"), dtype=dtype, param_dtype=param_dtype, **encoder
-        ),
+        "encoder": encoder(config),
+        "begin": None,
+        "num_classes": facts["num_classes"],
         "total_steps": facts["steps"],
         "steps_per_epoch": facts["steps_per_epoch"],
         "examples": facts["examples"],

@@ -125,8 +125,9 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
     )
     p.add_argument(
         "--protocols",
-        default="all",
-        help="all, or some of knn,linear,linear_10_per_class (default: all)",
+        default="knn,linear,linear_10_per_class",
+        help="all, or some of knn,linear,linear_10_per_class (the default) and "
+        "fine_tuned_10_percent (trains the encoder on: minutes)",
     )
     p.add_argument(
         "--rows",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data
-from jssl.cli import build, config, pictures, runs
+from jssl.cli import build, config, fine_tune, pictures, runs
 from jssl.evals import collapse, features, knn, table
 from jssl.losses import spread
 from jssl.train import loop, shard
@@ -144,11 +144,12 @@ def _knn(cfg, method):
 
 def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
-    protocols = _chosen("protocol", arguments.protocols, table.COLUMNS)
+    protocols = _chosen("protocol", arguments.protocols, table.COLUMNS | table.FINE_TUNED)
     wanted = _chosen("row", arguments.rows, ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
-    train, test = map(data.read_all, runs.open_labelled(cfg))
+    source, test_source = runs.open_labelled(cfg)
+    train, test = data.read_all(source), data.read_all(test_source)
     for part, examples in (("training", train), ("test", test)):
         if examples["label"].min() < 0:
             raise ValueError(
@@ -159,22 +160,27 @@ def evaluate(arguments) -> int:
     for name in wanted:
         if not arguments.json:
             print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
+        run = trained
         if name == "raw_pixels":
             train_x, test_x = table.raw_pixels(train["image"], test["image"])
         elif name == "random_encoder":
-            train_x, test_x = _embed(runs.load(arguments.workdir, trained=False), train, test)
+            run = runs.load(arguments.workdir, trained=False)
+            train_x, test_x = _embed(run, train, test)
         else:
-            train_x, test_x = _embed(trained, train, test)
-            pictures.save(arguments.workdir, trained, test, test_x)
+            train_x, test_x = _embed(run, train, test)
+            pictures.save(arguments.workdir, run, test, test_x)
         row = table.evaluate(
             train_x,
             train["label"],
             test_x,
             test["label"],
             num_classes=trained.facts["num_classes"],
-            protocols=protocols,
+            protocols=[name for name in protocols if name in table.COLUMNS],
             k=k,
         )
+        if "fine_tuned_10_percent" in protocols:
+            tuned = None if name == "raw_pixels" else fine_tune.fine_tune(run, source, train, test)
+            row["fine_tuned_10_percent"] = tuned
         rows[name] = {column: row[column] for column in protocols}
     _write_json(arguments.workdir / "table.json", rows)
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
@@ -272,5 +278,6 @@ def quickstart(arguments) -> int:
     if code:
         return code
     print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
-    arguments.protocols, arguments.rows, arguments.step, arguments.json = "all", "all", None, False
+    arguments.protocols, arguments.rows = ",".join(table.COLUMNS), "all"
+    arguments.step, arguments.json = None, False
     return evaluate(arguments) or report(arguments)

@@ -12,6 +12,8 @@ from jssl.evals.knn import knn
 from jssl.evals.linear import linear_probe
 
 COLUMNS = {"knn": "kNN", "linear": "linear", "linear_10_per_class": "linear, 10 labels a class"}
+# Not of an embedding: the encoder itself trains on.
+FINE_TUNED = {"fine_tuned_10_percent": "fine-tuned, 10 % of the labels"}
 LARGEST_SIDE = 32  # of the pictures whose pixels are a baseline
 
 
@@ -87,9 +89,11 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The table as lines of text, in percent: rows by name, a dash where nothing was measured."""
     names = [name.replace("_", " ") for name in rows]
     first = max(map(len, names), default=0)
-    lines = [" " * first + "".join(f"  {title:>9}" for title in COLUMNS.values())]
+    measured = {key for row in rows.values() for key in row}
+    columns = {key: title for key, title in (COLUMNS | FINE_TUNED).items() if key in measured}
+    lines = [" " * first + "".join(f"  {title:>9}" for title in columns.values())]
     for name, row in zip(names, rows.values(), strict=True):
-        cells = (f"  {_percent(row.get(key)):>{max(9, len(COLUMNS[key]))}}" for key in COLUMNS)
+        cells = (f"  {_percent(row.get(key)):>{max(9, len(columns[key]))}}" for key in columns)
         lines.append(name.ljust(first) + "".join(cells))
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from jssl.methods.nnclr import nnclr
 from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
 from jssl.methods.simsiam import simsiam
+from jssl.methods.supervised import supervised
 from jssl.methods.swav import swav
 from jssl.methods.vicreg import vicreg
 from jssl.methods.wmse import wmse
@@ -36,6 +37,7 @@ METHODS = {
     "deepcluster": deepcluster,
     "mae": mae,
     "rotation": rotation,
+    "supervised": supervised,
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "rotation",
     "simclr",
     "simsiam",
+    "supervised",
     "swav",
     "vicreg",
     "wmse",

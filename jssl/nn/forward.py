@@ -1,5 +1,6 @@
 """Passing views through a network in training, statistics threaded through."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +38,39 @@ def forward(
         **options,
     )
     return out, dict(stats)
+
+
+def variables_within(function: Callable, encoder: nn.Module, *arguments: Any) -> PyTree:
+    """The variables with which a function applies an encoder, such as ``{"params": ...}``.
+
+    Args:
+      function: such as a method's ``embed``, whichever of its encoders that is: a student's, a
+        teacher's.
+      encoder: a module of the kind that is looked for; the first call of one counts.
+      arguments: of the function.
+
+    Raises:
+      ValueError: if the function applies none.
+    """
+    kind = type(encoder)
+
+    @jax.jit
+    def run(*arguments):
+        found = []
+
+        def watch(call, args, kwargs, context):
+            if isinstance(context.module, kind) and not found:
+                found.append(dict(context.module.variables))
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(watch):
+            function(*arguments)
+        return found
+
+    found = run(*arguments)
+    if not found:
+        raise ValueError(f"no {kind.__name__} is applied here")
+    return found[0]
 
 
 def forward_apart(

@@ -16,6 +16,7 @@ COLUMNS = {
     "knn": ("kNN", "vote of the nearest training examples"),
     "linear": ("Linear probe", "a linear classifier, all labels"),
     "linear_10_per_class": ("Linear, few labels", "the same with 10 labels a class"),
+    "fine_tuned_10_percent": ("Fine-tuned", "all layers, 10 % of the labels"),
 }
 NEIGHBOURS = 8
 
@@ -169,17 +170,19 @@ def _dimensions(run: Run) -> int | None:
 
 
 def _results(run: Run) -> str:
+    measured = {key for row in run.table.values() for key in row}
+    columns = {key: column for key, column in COLUMNS.items() if key in measured}
     best = {
         key: max((number(row.get(key)) or 0.0 for row in run.table.values()), default=0.0)
-        for key in COLUMNS
+        for key in columns
     }
     head = "".join(
         f"<th>{html.escape(name)}<small>{html.escape(note)}</small></th>"
-        for name, note in COLUMNS.values()
+        for name, note in columns.values()
     )
     body = ""
     for name, row in run.table.items():
-        cells = "".join(_cell(row, key, best[key]) for key in COLUMNS)
+        cells = "".join(_cell(row, key, best[key]) for key in columns)
         body += f"<tr><th>{html.escape(name.replace('_', ' '))}</th>{cells}</tr>"
     return (
         _lead(

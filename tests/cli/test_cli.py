@@ -136,6 +136,11 @@ def test_evaluate_embed_report(trained, tmp_path):
         assert row.keys() == {"knn", "linear", "linear_10_per_class"}
         assert all(0.1 < value < 1 for value in row.values() if value is not None)
 
+    tuned = ["evaluate", "--workdir", trained, "--protocols", "fine_tuned_10_percent", "--json"]
+    rows = json.loads(jssl(*tuned).stdout)
+    assert rows["raw_pixels"] == {"fine_tuned_10_percent": None}
+    assert all(0.1 < rows[row]["fine_tuned_10_percent"] < 1 for row in list(rows)[1:])
+
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(5):

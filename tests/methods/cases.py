@@ -43,6 +43,7 @@ CASES = {
     "wmse": ((resnet, vit), {"hidden": 32, "out": 3, "sub_batch": 4, "epsilon": 0.1}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
     "rotation": ((resnet, vit), {}),
+    "supervised": ((resnet, vit), {}),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),
@@ -78,6 +79,7 @@ def make(
     steps=100,
     steps_per_epoch=2,
     examples=16,
+    begin=None,
     options=None,
 ):
     """A small version of a method; ``options`` instead of those in `CASES`."""
@@ -103,6 +105,8 @@ def make(
         "total_steps": steps,
         "steps_per_epoch": steps_per_epoch,
         "examples": examples,
+        "num_classes": 10,
+        "begin": begin,
     }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters

@@ -11,6 +11,7 @@ import pytest
 
 from jssl import methods
 from jssl.method import Features, Vars
+from jssl.nn import forward
 from jssl.train import checkpoint, loop, shard
 from jssl.train import step as train_step
 
@@ -161,6 +162,22 @@ def test_embed_does_not_depend_on_the_rest_of_the_batch(name, encoder):
     embed = jax.jit(lambda batch: method.embed(params, state, batch).pooled)
     part = embed(jax.tree.map(lambda x: x[:3], batch))
     np.testing.assert_allclose(part, embed(batch)[:3], rtol=1e-4, atol=1e-5)
+
+
+@every_method
+def test_the_encoder_of_embed_can_be_taken_along(name, encoder):
+    """What transfer begins with: the very variables with which ``embed`` applies its encoder."""
+    method, init, _, _ = program(name, encoder)
+    batch = cases.batch()
+    params, state = init(jax.random.key(0), batch)
+    alone = encoder(param_dtype=jnp.float32)
+    variables = forward.variables_within(method.embed, alone, params, state, batch)
+    begun = cases.make("supervised", encoder, begin=variables)
+    drawn = jax.jit(begun.init)(jax.random.key(1), batch)
+    np.testing.assert_array_equal(
+        jax.jit(begun.embed)(*drawn, batch).pooled,
+        jax.jit(method.embed)(params, state, batch).pooled,
+    )
 
 
 @every_method

@@ -52,6 +52,7 @@ RECIPES = {
     "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
+    "supervised": (resnet, optimizers.sgd(0.2), {}),
     "dino": (
         resnet,
         optimizers.sgd(0.3),
