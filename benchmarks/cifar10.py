@@ -5,7 +5,8 @@
 
 Protocol: the first 20,000 training images pretrain without labels, 10 epochs of batch 256;
 kNN (k = 20), a linear probe on all 20,000 labels and one on 10 labels a class, tested on the first
-5,000 test images. A run that is already there is not trained again, an unfinished one goes on.
+5,000 test images; for self-prediction fine-tuning on 2,000 labels too. A run that is already there
+is not trained again, an unfinished one goes on.
 Raw pixels and random encoders are measured once. Memory is the greatest resident size of the
 training process, data and program included.
 """
@@ -27,6 +28,14 @@ from jssl.methods import METHODS
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cifar10.json"
 COLUMNS = {"knn": "kNN", "linear": "linear", "linear_10_per_class": "10 labels a class"}
+FINE_TUNED = {"fine_tuned_10_percent": "fine-tuned, 10 %"}
+SELF_PREDICTION = (
+    *("mae", "simmim", "beit", "ibot", "data2vec", "ijepa", "vqvae", "autoencoder"),
+    *("denoising_autoencoder", "inpainting", "colorization"),
+    *("rotation", "patch_location", "jigsaw", "supervised"),
+)
+# What a method is given besides its config: a frozen run of another.
+TOKENIZERS = {"beit": "vqvae"}
 MEASURED = "CIFAR-10 by the protocol of README.md"
 PROTOCOL = ["--config.data.limit=20000", "--config.eval.limit=5000", "--config.eval.k=20"]
 
@@ -49,8 +58,13 @@ def main():
             for seed in arguments.seeds:
                 measure(method, seed, arguments)
     results = load()
-    print(table := markdown(results))
-    into_text(table, results)
+    joint_embedding = [method for method in METHODS if method not in SELF_PREDICTION]
+    tables = {
+        "joint embedding": markdown(results, joint_embedding),
+        "self-prediction": markdown(results, SELF_PREDICTION),
+    }
+    print("\n\n".join(tables.values()))
+    into_text(tables, results)
 
 
 def load():
@@ -58,19 +72,31 @@ def load():
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else empty
 
 
+def columns(method):
+    """What is measured of a method."""
+    return COLUMNS | FINE_TUNED if method in SELF_PREDICTION else COLUMNS
+
+
 def measure(method, seed, arguments):
     """One run, pretrained and evaluated as a user would, and written down."""
+    more = [f"--config.seed={seed}", *PROTOCOL]
+    if method in TOKENIZERS:
+        tokenizer = arguments.runs / f"{TOKENIZERS[method]}_{seed}"
+        if not tokenizer.exists():
+            measure(TOKENIZERS[method], seed, arguments)
+        more.append(f"--config.method.tokenizer={tokenizer}")
     workdir = arguments.runs / f"{method}_{seed}"
     spec = f"{method}:data=arrays:{arguments.data.resolve()},epochs={arguments.epochs}"
-    train = ["pretrain", "--config", spec, "--workdir", str(workdir), f"--config.seed={seed}"]
-    _, memory = jssl(*train, *PROTOCOL)
+    _, memory = jssl("pretrain", "--config", spec, "--workdir", str(workdir), *more)
     config = json.loads((workdir / "config.json").read_text())
     encoder = config["encoder"]["name"]
     # What no run has measured yet; the pretrained encoder always.
     baselines = {"raw pixels": "raw_pixels", f"random {encoder}": "random_encoder"}
-    missing = {k: v for k, v in baselines.items() if k not in load()["baselines"]}
-    asked = ",".join([*missing.values(), "pretrained"])
-    text, _ = jssl("evaluate", "--workdir", str(workdir), "--rows", asked, "--json")
+    known = load()["baselines"]
+    missing = {k: v for k, v in baselines.items() if columns(method).keys() - known.get(k, {})}
+    asked = ["--rows", ",".join([*missing.values(), "pretrained"])]
+    asked += ["--protocols", ",".join(columns(method))]
+    text, _ = jssl("evaluate", "--workdir", str(workdir), *asked, "--json")
     table = json.loads(text)
 
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -87,8 +113,7 @@ def measure(method, seed, arguments):
         "step_ms": 1000 * config["train"]["batch_size"] / statistics.median(rates),
         "peak_memory_mb": memory,
         "date": datetime.date.today().isoformat(),
-        "command": f"jssl pretrain --config {method}:data=arrays:CIFAR10 {' '.join(PROTOCOL)}"
-        + f" --config.seed={seed}",
+        "command": f"jssl pretrain --config {method}:data=arrays:CIFAR10 {' '.join(more)}",
         **machine(),
     }
     RESULTS.parent.mkdir(exist_ok=True)
@@ -117,20 +142,23 @@ def machine():
     }
 
 
-def markdown(results):
-    """The table: raw pixels and random encoders, then a row a method, its seeds together."""
-    head = ["", *COLUMNS.values(), "effective rank", "ms a step", "peak MB"]
+def markdown(results, family):
+    """The table of some methods: raw pixels, random encoders, then a row a method, its seeds
+    together."""
+    runs = {name: rows for name, rows in by_method(results).items() if name in family}
+    shown = columns(next(iter(runs)))
+    head = ["", *shown.values(), "effective rank", "ms a step", "peak MB"]
     table = [head, ["---", *["---:"] * (len(head) - 1)]]
     for name, row in results["baselines"].items():
-        table.append([name, *(f"{100 * row[c]:.1f}" for c in COLUMNS), "", "", ""])
-    for method, runs in by_method(results).items():
-        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+        table.append([name, *(percent([row.get(c)]) for c in shown), "", "", ""])
+    for method, rows in runs.items():
+        seeds = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
         rest = ("effective_rank", "step_ms", "peak_memory_mb")
         table.append(
             [
-                f"**{method}** {runs[0]['encoder']}{seeds}",
-                *(percent(run[c] for run in runs) for c in COLUMNS),
-                *(mean(run[key] for run in runs) for key in rest),
+                f"**{method}** {rows[0]['encoder']}{seeds}",
+                *(percent(row.get(c) for row in rows) for c in shown),
+                *(mean(row[key] for row in rows) for key in rest),
             ]
         )
     return "\n".join("| " + " | ".join(line) + " |" for line in table)
@@ -150,17 +178,21 @@ def mean(values):
 
 def percent(values):
     """The mean, and the deviation over seeds where there are several."""
-    values = [100 * value for value in values]
+    values = [100 * value for value in values if value is not None]
+    if not values:
+        return ""
     text = f"{statistics.mean(values):.1f}"
     return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.1f}"
 
 
-def into_text(table, results):
-    """The table between its marks in the README, each method's numbers there and in its config."""
+def into_text(tables, results):
+    """The tables between their marks in the README, a method's numbers there and in its config."""
     readme = ROOT / "README.md"
-    start, end = "<!-- cifar10 table -->", "<!-- end -->"
-    pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", readme.read_text())
+    text = readme.read_text()
+    for name, table in tables.items():
+        start, end = f"<!-- cifar10 table: {name} -->", "<!-- end -->"
+        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+        text = pattern.sub(lambda _, new=f"{start}\n{table}\n{end}": new, text)
     for method, runs in by_method(results).items():
         knn, linear = (percent(run[c] for run in runs) for c in ("knn", "linear"))
         row = re.compile(rf"(\(configs/{method}\.py\) \|)[^|\n]*\|$", re.MULTILINE)
