@@ -39,7 +39,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, re
             "final_lr": 1e-6,
             "weight_decay": 0.04,
             "final_weight_decay": 0.4,
-            "clip": 3.0,
+            "clip_each": 3.0,
             "warmup_epochs": 1.0,
         }
     return config
@@ -54,5 +54,5 @@ def paper(data):
     config.augment_local = {"count": 8, "size": 96, "scale": (0.05, 0.25), "blur_p": 0.5}
     # 5e-4 for a batch of 256, in proportion for larger ones.
     config.optimizer = {"name": "adamw", "lr": 2e-3, "final_lr": 1e-6, "warmup_epochs": 10.0}
-    config.optimizer.update({"weight_decay": 0.04, "final_weight_decay": 0.4, "clip": 3.0})
+    config.optimizer.update({"weight_decay": 0.04, "final_weight_decay": 0.4, "clip_each": 3.0})
     return config

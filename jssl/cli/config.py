@@ -43,6 +43,7 @@ def defaults() -> ml_collections.ConfigDict:
                 "final_weight_decay": config_dict.placeholder(float),
                 "constant": (),
                 "clip": config_dict.placeholder(float),
+                "clip_each": config_dict.placeholder(float),
             },
             "train": {
                 "epochs": 10,

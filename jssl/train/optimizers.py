@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from jssl import require
 from jssl.method import PyTree
 
 
@@ -69,12 +71,22 @@ def lars(
 OPTIMIZERS = {"sgd": sgd, "adamw": adamw, "lars": lars}
 
 
+def _clip_each(bound: float) -> optax.GradientTransformation:
+    """Bounds the norm of each array's gradient by itself, as DINO's released code does."""
+
+    def clipped(g):
+        return g * jnp.minimum(1, bound / (jnp.linalg.norm(g.ravel()) + 1e-6)).astype(g.dtype)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(clipped, updates))
+
+
 def build(
     name: str,
     lr: optax.ScalarOrSchedule,
     *,
     constant: Mapping[str, float] | None = None,
     clip: float | None = None,
+    clip_each: float | None = None,
     **options,
 ) -> optax.GradientTransformation:
     """An optimizer by name.
@@ -85,18 +97,24 @@ def build(
       constant: branches of the parameters, such as ``predictor``, that have a constant learning
         rate of their own (SimSiam, arXiv 2011.10566, section 4.2).
       clip: bound on the global norm of the gradient; None leaves it alone.
+      clip_each: bound on the norm of the gradient of each array of the parameters.
       **options: of that optimizer.
 
     Raises:
       ValueError: if the bound is not positive or, at ``init``, if there is no branch of that name.
     """
-    if clip is not None and clip <= 0:
-        raise ValueError(f"optimizer.clip must be > 0, got {clip}")
+    bounds = []
+    if clip is not None:
+        require.positive(**{"optimizer.clip": clip})
+        bounds.append(optax.clip_by_global_norm(clip))
+    if clip_each is not None:
+        require.positive(**{"optimizer.clip_each": clip_each})
+        bounds.append(_clip_each(clip_each))
     tx = OPTIMIZERS[name](lr, **options)
     if constant:
         parts = {part: OPTIMIZERS[name](rate, **options) for part, rate in constant.items()}
         tx = optax.partition({"": tx, **parts}, lambda params: _labels(params, parts))
-    return tx if clip is None else optax.chain(optax.clip_by_global_norm(clip), tx)
+    return optax.chain(*bounds, tx) if bounds else tx
 
 
 def _labels(params, parts):

@@ -84,6 +84,17 @@ def test_clip_bounds_the_global_norm():
         optimizers.build("sgd", 1.0, clip=0)
 
 
+def test_clip_each_bounds_the_norm_of_each_array():
+    tx = optimizers.build("sgd", 1.0, clip_each=0.1, momentum=0.0)
+    grads = jax.tree.map(jnp.array, GRADS)
+    grads["dense"]["bias"] *= 1e-3
+    updates, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(jnp.linalg.norm(updates["dense"]["kernel"].ravel()), 0.1, rtol=1e-4)
+    np.testing.assert_allclose(updates["dense"]["bias"], -grads["dense"]["bias"])
+    with pytest.raises(ValueError, match=r"optimizer.clip_each must be > 0, got -1"):
+        optimizers.build("sgd", 1.0, clip_each=-1)
+
+
 def test_warmup_cosine():
     schedule = schedules.warmup_cosine(2.0, steps=110, warmup=10, final=0.5)
     np.testing.assert_allclose(
