@@ -46,7 +46,60 @@ def masked_mse(
 
     Source: He et al. 2021, arXiv 2111.06377, section 3.
     """
-    error = jnp.mean((at_least_float32(pred) - at_least_float32(target)) ** 2, axis=-1)
+    error = (at_least_float32(pred) - at_least_float32(target)) ** 2
+    return _masked_mean(error, mask, axis_name)
+
+
+def masked_l1(
+    pred: Float[Array, "n t d"],
+    target: Float[Array, "n t d"],
+    mask: Bool[Array, "n t"],
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Mean absolute error where ``mask`` is True, over the whole batch; see `masked_mse`.
+
+    Source: Xie et al. 2021, arXiv 2111.09886, equation 1.
+    """
+    error = jnp.abs(at_least_float32(pred) - at_least_float32(target))
+    return _masked_mean(error, mask, axis_name)
+
+
+def masked_smooth_l1(
+    pred: Float[Array, "n t d"],
+    target: Float[Array, "n t d"],
+    mask: Bool[Array, "n t"],
+    beta: float = 1.0,
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Mean over the features and hidden places of the batch of an error e, with a stop-gradient.
+
+    ``e ** 2 / (2 beta)`` up to ``|e| = beta``, from there ``|e| - beta / 2``.
+
+    Args:
+      pred: predicted features.
+      target: those of the teacher; no gradient flows into them.
+      mask: True where a place counts. At least one must.
+      beta: where the square ends, > 0.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Source: Baevski et al. 2022, arXiv 2202.03555, equation 2; the released code of Assran et al.
+    2023, arXiv 2301.08243.
+    """
+    e = jnp.abs(at_least_float32(pred) - jax.lax.stop_gradient(at_least_float32(target)))
+    return _masked_mean(jnp.where(e < beta, e**2 / (2 * beta), e - beta / 2), mask, axis_name)
+
+
+def layer_norm(x: Float[Array, "*n d"], epsilon: float = 1e-5) -> Float[Array, "*n d"]:
+    """Layer norm without parameters, in float32 or wider: what data2vec and I-JEPA predict."""
+    x = at_least_float32(x)
+    variance = jnp.var(x, axis=-1, keepdims=True)
+    return (x - jnp.mean(x, axis=-1, keepdims=True)) * jax.lax.rsqrt(variance + epsilon)
+
+
+def _masked_mean(error: Array, mask: Array, axis_name: str | None) -> Array:
+    error = jnp.mean(error, axis=-1)
     total, count = jnp.sum(jnp.where(mask, error, 0)), jnp.sum(mask.astype(error.dtype))
     if axis_name is not None:
         total, count = jax.lax.psum((total, count), axis_name)

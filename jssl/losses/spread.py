@@ -23,6 +23,16 @@ def spread(z1: Float[Array, "n d"], z2: Float[Array, "n d"]) -> dict[str, Float[
     }
 
 
+def token_spread(h: Float[Array, "n t d"]) -> dict[str, Float[Array, ""]]:
+    """What a method whose teacher gives tokens to predict reports of them, as `spread` does.
+
+    ``projection_spread`` place by place, over the examples: 0 at one point, and where a token
+    tells its place and nothing of the image, which is as easy to predict.
+    """
+    each = jax.vmap(deviation, in_axes=1)(jax.lax.stop_gradient(h))
+    return {"projection_spread": jnp.mean(each) * h.shape[-1] ** 0.5}
+
+
 def deviation(z: Float[Array, "n d"]) -> Float[Array, ""]:
     """Mean over dimensions of the standard deviation of the l2-normalised embedding.
 

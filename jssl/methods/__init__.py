@@ -2,10 +2,12 @@
 
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.byol import byol
+from jssl.methods.data2vec import data2vec
 from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
+from jssl.methods.ijepa import ijepa
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
 from jssl.methods.moco_v2 import moco_v2
@@ -13,6 +15,7 @@ from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
 from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
+from jssl.methods.simmim import simmim
 from jssl.methods.simsiam import simsiam
 from jssl.methods.supervised import supervised
 from jssl.methods.swav import swav
@@ -36,6 +39,9 @@ METHODS = {
     "deepcluster_v2": deepcluster_v2,
     "deepcluster": deepcluster,
     "mae": mae,
+    "simmim": simmim,
+    "data2vec": data2vec,
+    "ijepa": ijepa,
     "rotation": rotation,
     "supervised": supervised,
 }
@@ -44,10 +50,12 @@ __all__ = [
     "METHODS",
     "barlow_twins",
     "byol",
+    "data2vec",
     "dcl",
     "deepcluster",
     "deepcluster_v2",
     "dino",
+    "ijepa",
     "lejepa",
     "mae",
     "moco_v2",
@@ -55,6 +63,7 @@ __all__ = [
     "nnclr",
     "rotation",
     "simclr",
+    "simmim",
     "simsiam",
     "supervised",
     "swav",

@@ -48,3 +48,14 @@ def slowing(momentum: float, step: Array, total_steps: int) -> Array:
     """
     progress = jnp.minimum(jnp.asarray(step, jnp.float32) / total_steps, 1.0)
     return (1 - momentum) * (jnp.cos(jnp.pi * progress) + 1) / 2
+
+
+def linear(momentum: float, final: float, step: Array, steps: int) -> Array:
+    """The rate of `follow` while the momentum goes linearly to ``final``, float32.
+
+    From ``1 - momentum`` at step 0 to ``1 - final`` at ``steps`` and after.
+
+    Source: Baevski et al. 2022, arXiv 2202.03555, section 3.3.
+    """
+    progress = jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0)
+    return (1 - momentum) + (momentum - final) * progress

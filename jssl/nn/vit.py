@@ -97,8 +97,10 @@ class Transformer(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t d"], train: bool = False) -> Float[Array, "n t d"]:
-        """Apply all blocks and the norm."""
+    def __call__(
+        self, x: Float[Array, "n t d"], train: bool = False, blocks: bool = False
+    ) -> Float[Array, "n t d"] | tuple[Float[Array, "n t d"], Float[Array, "l n t d"]]:
+        """Apply all blocks and the norm; with ``blocks`` also return what each block returned."""
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must be in [0, 1), got {self.drop_path}")
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
@@ -113,17 +115,26 @@ class Transformer(nn.Module):
             block = nn.remat(Block, prevent_cse=not self.scan, static_argnums=(2,))
         if self.scan:
             layer = block(self.heads, self.mlp_ratio, name="blocks", **dtypes)
-            x, _ = nn.scan(
-                lambda layer, x, rate: (layer(x, train, rate), None),
+
+            def one(layer, x, rate):
+                x = layer(x, train, rate)
+                return x, x if blocks else None
+
+            x, outputs = nn.scan(
+                one,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
                 length=self.depth,
             )(layer, x, rates)
         else:
+            outputs = []
             for i in range(self.depth):
                 layer = block(self.heads, self.mlp_ratio, name=f"blocks_{i}", **dtypes)
                 x = layer(x, train, None if rates is None else rates[i])
-        return LayerNorm(name="norm", **dtypes)(x)
+                outputs.append(x)
+            outputs = jnp.stack(outputs) if blocks else None
+        y = LayerNorm(name="norm", **dtypes)(x)
+        return (y, outputs) if blocks else y
 
 
 class ViT(nn.Module):
@@ -173,7 +184,8 @@ class ViT(nn.Module):
         train: bool = False,
         keep: Int[Array, "n k"] | None = None,
         mask: Bool[Array, "n t"] | None = None,
-    ) -> Features:
+        blocks: bool = False,
+    ) -> Features | tuple[Features, Float[Array, "l n t d"]]:
         """Encode; ``keep`` and ``mask`` are two ways to hide patches.
 
         Args:
@@ -183,6 +195,7 @@ class ViT(nn.Module):
             [n k d], in the order of ``keep``. An index outside the grid gives NaN.
           mask: [n t], True where a learned mask token stands for the patch (not for its position).
             ``init`` makes the parameter ``mask_token`` only if it is given one.
+          blocks: also return the patches after each block, before the last norm, [l n t d].
         """
         grid = grid_of(x.shape[1:3], self.patch)
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
@@ -208,10 +221,14 @@ class ViT(nn.Module):
             self.remat,
             name="transformer",
             **dtypes,
-        )(x, train)
+        )(x, train, blocks)
+        x, outputs = x if blocks else (x, None)
         x = at_least_float32(x)
         tokens = x[:, 1:] if self.cls_token else x
-        return Features(x[:, 0] if self.pool == "cls" else tokens.mean(1), tokens)
+        features = Features(x[:, 0] if self.pool == "cls" else tokens.mean(1), tokens)
+        if not blocks:
+            return features
+        return features, at_least_float32(outputs[:, :, 1:] if self.cls_token else outputs)
 
     def _positions(self, h: int, w: int) -> Array:
         if self.positions == "sincos2d":

@@ -42,6 +42,12 @@ CASES = {
     # Parts that divide every batch of the ladder; so small that they are close to singular.
     "wmse": ((resnet, vit), {"hidden": 32, "out": 3, "sub_batch": 4, "epsilon": 0.1}),
     "mae": ((vit,), {"dim": 16, "depth": 1, "heads": 2}),
+    "simmim": ((vit, resnet), {"mask_patch": 4}),
+    "data2vec": (
+        (vit,),
+        {"top_k": 2, "min_patches": 2, "tau": 0.9, "final_tau": 0.99, "tau_steps": 4},
+    ),
+    "ijepa": ((vit,), {"dim": 16, "depth": 1, "heads": 2, "momentum": 0.9}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {}),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),

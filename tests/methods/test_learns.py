@@ -51,6 +51,17 @@ RECIPES = {
     "vicreg": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
+    "simmim": (vit, optimizers.adamw(2e-3), {"mask_patch": 4}),
+    "data2vec": (
+        vit,
+        optimizers.adamw(1e-3),
+        {"top_k": 2, "min_patches": 4, "tau": 0.99, "final_tau": 0.999, "tau_steps": 100},
+    ),
+    "ijepa": (
+        vit,
+        optimizers.adamw(1e-3),
+        {"dim": 32, "depth": 2, "heads": 2, "momentum": 0.99},
+    ),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
     "supervised": (resnet, optimizers.sgd(0.2), {}),
     "dino": (
