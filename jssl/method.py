@@ -44,6 +44,19 @@ class Features(NamedTuple):
     tokens: Array | None
 
 
+class Codes(NamedTuple):
+    """What a tokenizer has beside the rest: examples as grids of discrete codes, and back.
+
+    k: how many codes there are.
+    encode: ``(params, state, batch) -> [n h w]``, int32 in [0, k), of the raw batch.
+    decode: ``(params, state, codes) -> pictures``, [n h w c] in [0, 1].
+    """
+
+    k: int
+    encode: Callable[[PyTree, PyTree, Batch], Array]
+    decode: Callable[[PyTree, PyTree, Array], Array]
+
+
 class Method(NamedTuple):
     """A pretext task, fine-tuning included, as a handful of pure functions.
 
@@ -60,6 +73,7 @@ class Method(NamedTuple):
       in the order in which they are to be shown; None where a method fills nothing in.
     predict: ``(params, state, batch) -> logits [n k]`` of the labels, for the raw, unaugmented
       batch as in ``embed``; None where a method knows no labels.
+    codes: of a method that makes a tokenizer for another, else None.
     """
 
     init: Callable[[Array, Batch], Vars]
@@ -70,3 +84,4 @@ class Method(NamedTuple):
     reconstruct: Callable[[PyTree, PyTree, PyTree, Array], dict[str, Array]] | None = None
     adjust: Callable[[PyTree, PyTree, PyTree, Array], PyTree] | None = None
     predict: Callable[[PyTree, PyTree, Batch], Array] | None = None
+    codes: Codes | None = None

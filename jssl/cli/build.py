@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import optax
 
 from jssl import methods, require
 from jssl.augment import compose, image
+from jssl.cli.config import saved
 from jssl.method import Array, Batch, Method
 from jssl.nn import encoders
 from jssl.train import optimizers, schedules
@@ -101,11 +103,23 @@ def encoder(config) -> nn.Module:
     return encoders.build(options.pop("name"), dtype=dtype, param_dtype=param_dtype, **options)
 
 
-def method(config, facts: dict) -> Method:
+def frozen(config) -> dict[str, Path]:
+    """Of the options of the method that are finished runs, typed `Method`, the folders given."""
+    options = inspect.signature(methods.METHODS[config.method.name]).parameters.items()
+    names = [name for name, option in options if option.annotation == Method | None]
+    return {name: Path(config.method[name]) for name in names if config.method[name] is not None}
+
+
+def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Method:
     """The method of the config, given what its signature asks for of encoder, views and so on.
 
-    ``facts`` are those of the run's data: ``steps``, ``steps_per_epoch``, ``examples``,
-    ``num_classes``.
+    Args:
+      config: a finished one.
+      facts: those of the run's data: ``steps``, ``steps_per_epoch``, ``examples``,
+        ``num_classes``; and of the finished runs that the method asks for, what is recorded of
+        them, as ``frozen``.
+      frozen: those runs as methods, by option, whose ``init`` gives what they learned; else they
+        are made of what is recorded, and only the shapes that ``init`` gives are right.
     """
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
@@ -117,8 +131,11 @@ def method(config, facts: dict) -> Method:
         "steps_per_epoch": facts["steps_per_epoch"],
         "examples": facts["examples"],
     }
+    if frozen is None:
+        runs = facts.get("frozen", {}).items()
+        frozen = {name: method(saved(run["config"]), run["facts"]) for name, run in runs}
     asked = inspect.signature(factory).parameters
-    return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
+    return factory(**{k: v for k, v in offered.items() if k in asked}, **options | frozen)
 
 
 def optimizer(

@@ -192,6 +192,17 @@ def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.C
     return config
 
 
+def saved(content: dict[str, Any]) -> ml_collections.ConfigDict:
+    """A finished config read back from JSON, which knows lists only, where options were tuples."""
+
+    def tuples(value):
+        if isinstance(value, dict):
+            return {key: tuples(part) for key, part in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ml_collections.ConfigDict(tuples(content))
+
+
 def _split(spec: str) -> tuple[Path, dict[str, str]]:
     match = re.fullmatch(r"(.*?\.py|[\w-]+)(?::(.*))?", spec)
     if match is None:

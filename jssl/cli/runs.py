@@ -15,7 +15,8 @@ import numpy as np
 
 from jssl import __version__, data
 from jssl.cli import build
-from jssl.method import Method
+from jssl.cli.config import saved
+from jssl.method import Method, Vars
 from jssl.train import shard
 from jssl.train import step as train_step
 from jssl.train.checkpoint import Checkpoints
@@ -118,6 +119,50 @@ def _differences(old, new, prefix=""):
     return changed
 
 
+def frozen(workdir: Path, config, facts: dict) -> tuple[dict[str, dict], dict[str, Method]]:
+    """The finished runs that a config's method asks for: what is recorded of them, and as methods.
+
+    Each is recorded with its config, its facts and the SHA-256 of what it learned, from which
+    `jssl.cli.build.method` makes it again; ``init`` of the methods here gives what it learned.
+    That lies in the folder that the config names when a run begins. A run that goes on has it in
+    its own checkpoint, in the part of its state that is named like the option.
+
+    Raises:
+      ValueError: if a folder holds no finished run, or one of images with other channels.
+    """
+    folders, found, file = build.frozen(config), {}, workdir / "data.json"
+    begun = json.loads(file.read_text()).get("frozen", {}) if file.exists() else {}
+    if begun and checkpoints(workdir, config).steps():
+        own = load(workdir).train.state
+        found = {name: (run, own[name]) for name, run in begun.items()}
+    else:
+        for name, folder in folders.items():
+            other = load(folder)
+            _refuse(name, folder, other, facts)
+            learned = Vars(other.train.params, other.train.state)
+            content = json.loads(other.config.to_json())
+            run = {"config": content, "facts": other.facts, "sha256": sha256(learned._asdict())}
+            found[name] = (run, learned)
+    record, made = {}, {}
+    for name, (run, learned) in found.items():
+        learned = jax.device_get(learned)
+        method = build.method(saved(run["config"]), run["facts"])
+        record[name] = run
+        made[name] = method._replace(init=lambda key, batch, learned=learned: learned)
+    return record, made
+
+
+def _refuse(name, folder, other, facts):
+    step, steps = int(other.train.step), other.facts["steps"]
+    if step < steps:
+        raise ValueError(f"{folder} stopped at step {step} of {steps}: finish it before it serves")
+    theirs, ours = (f["example"]["image"][0][2] for f in (other.facts, facts))
+    if theirs != ours:
+        raise ValueError(
+            f"method.{name}={folder} was trained on images of {theirs} channels, these have {ours}"
+        )
+
+
 def checkpoints(workdir: Path, config) -> Checkpoints:
     """The checkpoints of a run, which know its method and encoder."""
     identity = {"method": config.method.name, "encoder": config.encoder.name}
@@ -133,8 +178,7 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
     file = workdir / "config.json"
     if not file.exists():
         raise ValueError(f"{workdir} holds no run: there is no {file}")
-    config = ml_collections.ConfigDict(json.loads(file.read_text()), convert_dict=True)
-    config = _tuples(config)
+    config = saved(json.loads(file.read_text()))
     facts = json.loads((workdir / "data.json").read_text())
     method = build.method(config, facts)
     tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
@@ -193,14 +237,3 @@ def sha256(tree) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _tuples(config):
-    """JSON knows lists only; options were tuples."""
-    for key, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            _tuples(value)
-        elif isinstance(value, list):
-            with config.ignore_type():
-                config[key] = tuple(value)
-    return config

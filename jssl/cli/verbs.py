@@ -51,7 +51,8 @@ def pretrain(arguments) -> int:
         "num_classes": source.num_classes,
         "class_names": source.class_names,
     }
-    method = build.method(cfg, facts)
+    facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
+    method = build.method(cfg, facts, frozen)
     facts["dimensions"] = runs.dimensions(method, facts)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
     runs.begin(arguments.workdir, cfg, facts)

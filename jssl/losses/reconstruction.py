@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from jssl.losses.classification import cross_entropy_accuracy
 from jssl.losses.geometry import at_least_float32
 
 
@@ -104,3 +105,24 @@ def _masked_mean(error: Array, mask: Array, axis_name: str | None) -> Array:
     if axis_name is not None:
         total, count = jax.lax.psum((total, count), axis_name)
     return total / count
+
+
+def masked_cross_entropy(
+    logits: Float[Array, "n t k"],
+    labels: Int[Array, "n t"],
+    mask: Bool[Array, "n t"],
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Cross-entropy of the hidden tokens of the whole batch, and the share that is told right.
+
+    Args:
+      logits: of each token's k classes.
+      labels: true classes, in [0, k); those of visible tokens do not matter.
+      mask: True where a token was hidden and counts.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Source: Bao et al. 2021, arXiv 2106.08254, equation 2.
+    """
+    asked = jnp.where(mask, labels, -1).reshape(-1)
+    return cross_entropy_accuracy(logits.reshape(-1, logits.shape[-1]), asked, axis_name=axis_name)

@@ -1,6 +1,7 @@
 """Pretext tasks, one file a paper. Each is a function that returns a `jssl.method.Method`."""
 
 from jssl.methods.barlow_twins import barlow_twins
+from jssl.methods.beit import beit
 from jssl.methods.byol import byol
 from jssl.methods.data2vec import data2vec
 from jssl.methods.dcl import dcl
@@ -20,6 +21,7 @@ from jssl.methods.simsiam import simsiam
 from jssl.methods.supervised import supervised
 from jssl.methods.swav import swav
 from jssl.methods.vicreg import vicreg
+from jssl.methods.vqvae import vqvae
 from jssl.methods.wmse import wmse
 
 METHODS = {
@@ -42,6 +44,8 @@ METHODS = {
     "simmim": simmim,
     "data2vec": data2vec,
     "ijepa": ijepa,
+    "beit": beit,
+    "vqvae": vqvae,
     "rotation": rotation,
     "supervised": supervised,
 }
@@ -49,6 +53,7 @@ METHODS = {
 __all__ = [
     "METHODS",
     "barlow_twins",
+    "beit",
     "byol",
     "data2vec",
     "dcl",
@@ -68,5 +73,6 @@ __all__ = [
     "supervised",
     "swav",
     "vicreg",
+    "vqvae",
     "wmse",
 ]

@@ -50,6 +50,19 @@ class TestReferences:
             pred,
         )
 
+    def test_masked_cross_entropy_is_beits(self):
+        logits, labels = RNG.normal(size=(3, 4, 5)), RNG.integers(0, 5, (3, 4))
+        mask = RNG.random((3, 4)) < 0.4
+        agree(
+            lambda logits: reconstruction.masked_cross_entropy(
+                logits, jnp.asarray(labels), jnp.asarray(mask)
+            )[0],
+            lambda logits: reference.beit(logits, labels, mask)[0],
+            logits,
+        )
+        _, accuracy = reconstruction.masked_cross_entropy(*map(jnp.asarray, (logits, labels, mask)))
+        np.testing.assert_allclose(accuracy, reference.beit(logits, labels, mask)[1])
+
     def test_no_gradient_flows_into_the_target(self):
         gradient = jax.grad(lambda z: regression.negative_cosine(jnp.asarray(Z1), z))(
             jnp.asarray(Z2)

@@ -23,6 +23,11 @@ def vit(**options):
     return encoders.build("vit", dim=24, depth=2, heads=2, patch=4, pool="mean", **options)
 
 
+def resnet_by_4(**options):
+    """A token for every 4 x 4 pixels, as the ViT has."""
+    return encoders.build("resnet", blocks=(1, 1), width=8, stem="2x2", **options)
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -48,6 +53,8 @@ CASES = {
         {"top_k": 2, "min_patches": 2, "tau": 0.9, "final_tau": 0.99, "tau_steps": 4},
     ),
     "ijepa": ((vit,), {"dim": 16, "depth": 1, "heads": 2, "momentum": 0.9}),
+    "beit": ((vit,), {"min_patches": 2}),
+    "vqvae": ((resnet_by_4, vit), {"k": 16, "dim": 8, "width": 16, "decay": 0.9}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {}),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
@@ -87,8 +94,12 @@ def make(
     examples=16,
     begin=None,
     options=None,
+    tokenizer=None,
 ):
-    """A small version of a method; ``options`` instead of those in `CASES`."""
+    """A small version of a method; ``options`` instead of those in `CASES`.
+
+    ``tokenizer`` is for methods that need one; a new one by default.
+    """
     # Crop and flip alone: the colours are tested in their own room and cost most of the compiling.
     plain = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0}
     view = compose.image_view(size, scale=scale, **plain, mean=MEAN, std=STD)
@@ -116,6 +127,8 @@ def make(
     }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters
+    if "tokenizer" in asked:
+        offered["tokenizer"] = tokenizer or make("vqvae", resnet_by_4, dtype=dtype, size=size)
     options = CASES[name][1] if options is None else options
     return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
 

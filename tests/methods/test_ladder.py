@@ -264,7 +264,7 @@ def test_killed_and_resumed_is_never_stopped_bit_for_bit(name, encoder, tmp_path
     assert max_difference(fit(tmp_path / "part", Stream()), whole) == 0
 
 
-@pytest.mark.parametrize("name", ["mae", "simmim"])
+@pytest.mark.parametrize("name", ["mae", "simmim", "beit"])
 def test_reconstruct_fills_in_what_was_hidden_and_nothing_else(name):
     """Pictures in [0, 1]: original, then what was seen, then what was filled in."""
     method, init, _, _ = program(name, cases.vit)

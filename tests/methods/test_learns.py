@@ -62,6 +62,12 @@ RECIPES = {
         optimizers.adamw(1e-3),
         {"dim": 32, "depth": 2, "heads": 2, "momentum": 0.99},
     ),
+    "beit": (vit, optimizers.adamw(2e-3), {"min_patches": 4}),
+    "vqvae": (
+        resnet_by_4,
+        optimizers.adamw(2e-3),
+        {"k": 256, "dim": 32, "width": 32, "decay": 0.9},
+    ),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
     "supervised": (resnet, optimizers.sgd(0.2), {}),
     "dino": (

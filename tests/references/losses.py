@@ -48,3 +48,10 @@ def mae(target, pred, mask, norm_pix):
         target = (target - mean) / (var + 1e-6) ** 0.5
     loss = ((pred - target) ** 2).mean(-1)
     return (loss * mask).sum() / mask.sum()
+
+
+def beit(logits, labels, mask):
+    """microsoft/unilm beit/engine_for_pretraining.py: of the masked tokens alone, and mlm_acc."""
+    logits, labels = logits[mask], labels[mask]
+    loss = softmax_cross_entropy(np.eye(logits.shape[-1])[labels], logits).mean()
+    return loss, (logits.argmax(-1) == labels).mean()
