@@ -59,8 +59,8 @@ def normalize(
 
 
 def denormalize(
-    x: Float[Array, "n h w c"], mean: float | Sequence[float], std: float | Sequence[float]
-) -> Float[Array, "n h w c"]:
+    x: Float[Array, "*n c"], mean: float | Sequence[float], std: float | Sequence[float]
+) -> Float[Array, "*n c"]:
     """x * std + mean, the inverse of `normalize`, for pictures that people look at."""
     wide, mean, std = _statistics(x, mean, std)
     return (wide * std + mean).astype(x.dtype)
@@ -335,7 +335,7 @@ def _statistics(x, mean, std):
             raise ValueError(f"{name} must have 1 or {x.shape[-1]} values, got {value.size}")
         if name == "std" and not (value > 0).all():
             raise ValueError(f"std must be > 0, got {value.tolist()}")
-        values.append(jnp.asarray(value.reshape(1, 1, 1, -1), _wide(x)))
+        values.append(jnp.asarray(value.reshape((1,) * (x.ndim - 1) + (-1,)), _wide(x)))
     return x.astype(_wide(x)), *values
 
 

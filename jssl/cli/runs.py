@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -145,11 +146,15 @@ def frozen(workdir: Path, config, facts: dict) -> tuple[dict[str, dict], dict[st
             found[name] = (run, learned)
     record, made = {}, {}
     for name, (run, learned) in found.items():
-        learned = jax.device_get(learned)
         method = build.method(saved(run["config"]), run["facts"])
         record[name] = run
-        made[name] = method._replace(init=lambda key, batch, learned=learned: learned)
+        # By way of the host: the mesh of that run is not this one's.
+        made[name] = method._replace(init=_constant(jax.device_get(learned)))
     return record, made
+
+
+def _constant(tree):
+    return lambda key, batch: jax.tree.map(jnp.asarray, tree)
 
 
 def _refuse(name, folder, other, facts):
@@ -159,7 +164,8 @@ def _refuse(name, folder, other, facts):
     theirs, ours = (f["example"]["image"][0][2] for f in (other.facts, facts))
     if theirs != ours:
         raise ValueError(
-            f"method.{name}={folder} was trained on images of {theirs} channels, these have {ours}"
+            f"method.{name}={folder} was trained on images of {theirs} "
+            f"channel{'s' * (theirs > 1)}, these have {ours}"
         )
 
 
