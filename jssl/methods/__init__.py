@@ -9,11 +9,13 @@ from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
 from jssl.methods.ijepa import ijepa
+from jssl.methods.jigsaw import jigsaw
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
 from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
+from jssl.methods.patch_location import patch_location
 from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
 from jssl.methods.simmim import simmim
@@ -48,6 +50,8 @@ METHODS = {
     "vqvae": vqvae,
     "rotation": rotation,
     "supervised": supervised,
+    "patch_location": patch_location,
+    "jigsaw": jigsaw,
 }
 
 __all__ = [
@@ -61,11 +65,13 @@ __all__ = [
     "deepcluster_v2",
     "dino",
     "ijepa",
+    "jigsaw",
     "lejepa",
     "mae",
     "moco_v2",
     "moco_v3",
     "nnclr",
+    "patch_location",
     "rotation",
     "simclr",
     "simmim",

@@ -110,6 +110,12 @@ class JointEmbedding(nn.Module):
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=train)
 
+    def join(self, x: Float[Array, "n t h w c"], train: bool = False) -> Array:
+        """Encode the t parts of each example, one by one, and project their features joined: z."""
+        n, t = x.shape[:2]
+        pooled = self.encode(x.reshape(n * t, *x.shape[2:]), train).pooled
+        return self.project(pooled.reshape(n, -1), train)[0]
+
     def project(self, pooled: Float[Array, "n d"], train: bool = False) -> tuple[Any, Any]:
         """Project and predict features that are there already: (z, p)."""
         z = self.projector(pooled, train)

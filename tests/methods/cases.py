@@ -57,6 +57,11 @@ CASES = {
     "vqvae": ((resnet_by_4, vit), {"k": 16, "dim": 8, "width": 16, "decay": 0.9}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {}),
+    "patch_location": ((resnet, vit), {"patch": 4, "gap": 2, "jitter": 1, "hidden": 16}),
+    "jigsaw": (
+        (resnet, vit),
+        {"tile": 4, "permutations": 10, "channel_shift": 1, "hidden": 16},
+    ),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),

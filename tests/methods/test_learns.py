@@ -70,6 +70,16 @@ RECIPES = {
     ),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
     "supervised": (resnet, optimizers.sgd(0.2), {}),
+    "patch_location": (
+        resnet,
+        optimizers.sgd(0.1),
+        {"patch": 10, "gap": 4, "jitter": 2, "pairs": 4, "hidden": 128},
+    ),
+    "jigsaw": (
+        resnet,
+        optimizers.sgd(0.1),
+        {"tile": 8, "permutations": 30, "puzzles": 2, "channel_shift": 1, "hidden": 128},
+    ),
     "dino": (
         resnet,
         optimizers.sgd(0.3),
