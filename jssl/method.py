@@ -70,7 +70,9 @@ class Method(NamedTuple):
     embed: ``(params, state, batch) -> Features`` of the raw, unaugmented batch, normalised as in
       training; never updates the state.
     reconstruct: ``(params, state, views, key) -> dict of pictures``, arrays [n h w c] in [0, 1]
-      in the order in which they are to be shown; None where a method fills nothing in.
+      in the order in which they are to be shown: ``original``; what the encoder was given of it,
+      where that is not all (``masked``, ``noisy``, ``gray``); ``reconstruction``, with what it was
+      told of the answer in brackets behind its name. None where a method fills nothing in.
     predict: ``(params, state, batch) -> logits [n k]`` of the labels, for the raw, unaugmented
       batch as in ``embed``; None where a method knows no labels.
     codes: of a method that makes a tokenizer for another, else None.

@@ -1,5 +1,6 @@
 """From a config to the objects it names."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,16 @@ from jssl.method import Array, Batch, Method
 from jssl.nn import encoders
 from jssl.train import optimizers, schedules
 
+# The section `augment` of a view that is the image itself.
+IDENTITY = {
+    "scale": (1.0, 1.0),
+    "ratio": (1.0, 1.0),
+    "flip": 0.0,
+    "jitter_p": 0.0,
+    "grayscale_p": 0.0,
+    "blur_p": 0.0,
+    "solarize_p": 0.0,
+}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
@@ -82,6 +93,19 @@ def views(config) -> Views:
         prepare=prepare,
         restore=lambda x: jnp.clip(image.denormalize(x, mean, std), 0, 1),
     )
+
+
+def unaugmented(config):
+    """The same config with views that are the image itself: its middle square, resized.
+
+    What a method does to its views (masks, noise) it goes on doing.
+    """
+    plain = copy.deepcopy(config)
+    with plain.unlocked(), plain.ignore_type():
+        plain.augment.update(IDENTITY)
+        for section in (plain.augment2, plain.augment_local):
+            section.update({key: None for key in section if key not in ("size", "count")})
+    return plain
 
 
 def _given(section):

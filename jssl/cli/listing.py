@@ -14,14 +14,16 @@ SOURCES = {
 
 
 def listing(arguments) -> int:
-    """Prints methods, encoders, optimizers, configs and sources; ``--json`` as one object."""
+    """Prints methods, encoders, configs, recipes and so on; ``--json`` as one object."""
+    files = shipped_configs()
     found = {
         "methods": {
             name: _title("methods", name) for name in _keys("methods/__init__.py", "METHODS")
         },
         "encoders": _keys("nn/encoders.py", "ENCODERS"),
         "optimizers": _keys("train/optimizers.py", "OPTIMIZERS"),
-        "configs": {name: _first_line(file) for name, file in shipped_configs().items()},
+        "configs": {name: _first_line(file) for name, file in files.items()},
+        "recipes": {name: r for name, file in files.items() if len(r := _recipes(file)) > 1},
         "sources": SOURCES,
     }
     if arguments.json:
@@ -32,10 +34,12 @@ def listing(arguments) -> int:
         if isinstance(entries, dict):
             width = max(map(len, entries), default=0)
             for name, text in entries.items():
+                text = text if isinstance(text, str) else ", ".join(text)
                 print(f"  {name:<{width}}  {text}")
         else:
             print("  " + ", ".join(entries))
-    print("\nA key of a config is set by --config.KEY=VALUE; `jssl pretrain --help` shows how.")
+    print("\nA recipe is chosen behind the config's name: mae:recipe=imagenet.")
+    print("A key of a config is set by --config.KEY=VALUE; `jssl pretrain --help` shows how.")
     return 0
 
 
@@ -45,6 +49,19 @@ def _keys(file: str, table: str) -> list[str]:
         if isinstance(target, ast.Name) and target.id == table:
             return [key.value for key in node.value.keys]
     raise RuntimeError(f"{file} has no table {table}")
+
+
+def _recipes(file) -> list[str]:
+    """The values of a config's argument ``recipe``: its default, and what it is compared with."""
+    tree, recipes = ast.parse(file.read_text()), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "get_config":
+            named = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+            given = zip(named, node.args.defaults, strict=True)
+            recipes[:0] = [value.value for name, value in given if name.arg == "recipe"]
+        elif isinstance(node, ast.Compare) and getattr(node.left, "id", None) == "recipe":
+            recipes += [value.value for value in node.comparators]
+    return list(dict.fromkeys(recipes))
 
 
 def _title(room: str, name: str) -> str:

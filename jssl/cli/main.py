@@ -144,6 +144,26 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
     p.add_argument("--input", required=True, help="a folder of images, or any source spec")
     p.add_argument("--output", type=Path, required=True, help="FILE.npz or FILE.parquet")
     p.add_argument("--split", default="train", help="of an input that has some (default: train)")
+    p = verb(
+        "reconstruct",
+        "show what a method fills in, or measure how near it comes",
+        workdir="required",
+        step=True,
+        as_json=True,
+        more="""
+
+  jssl reconstruct --workdir runs/mae --input PHOTOS --output FILLED
+  jssl reconstruct --workdir runs/mae
+
+With --output: a picture of each image as it is, as the encoder is given it and filled in, side by
+side, under its own name. Without: PSNR and SSIM beside a mean fill and a blur. Without --input: of
+the run's held-out images; the table is then kept as restoration.json, and the report shows it.""",
+    )
+    p.add_argument("--input", help="a folder of images, or any source spec")
+    p.add_argument("--output", type=Path, help="a folder for the pictures")
+    p.add_argument("--split", default="train", help="of an input that has some (default: train)")
+    p.add_argument("--limit", type=int, help="only the first so many images")
+    p.add_argument("--seed", type=int, default=0, help="of masks and noise (default: 0)")
     verb("report", "write the run as one HTML page", workdir="required")
     verb(
         "inspect",

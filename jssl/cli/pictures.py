@@ -1,21 +1,27 @@
-"""What the report shows of a run's images: views, reconstructions, the embedding."""
+"""Pictures of a run's images: what its report shows, and what it fills in, as files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from jssl.cli import build
+from jssl.evals import restoration
+
+LEAST_SIDE = 128  # of a picture in a file; smaller ones are enlarged by whole pixels
+GAP = 4
 
 
-def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int = 2000) -> None:
-    """Writes ``pictures.npz`` and ``embedding.npz`` into the run's folder.
+def save(workdir, trained, test: dict, *, shown: int = 8) -> None:
+    """Writes ``pictures.npz`` into the run's folder: views, and what the method fills in.
 
     Args:
       workdir: the run's folder.
       trained: a `jssl.cli.runs.Trained`.
       test: arrays of held-out examples, ``image`` [n h w c] and ``label`` [n].
-      embedding: their vectors [n d].
-      shown: how many images to show with their views.
-      mapped: how many vectors to draw in the map.
+      shown: how many images to show.
     """
     views = build.views(trained.config)
     batch = {name: value[:shown] for name, value in test.items()}
@@ -25,22 +31,26 @@ def save(workdir, trained, test: dict, embedding, *, shown: int = 8, mapped: int
         "originals": _bytes(jax.jit(lambda b: views.restore(views.prepare(b)))(batch)),
         "views": np.concatenate([large, *(_framed(x, large.shape) for x in small)], axis=1),
     }
-    method, train = trained.method, trained.train
-    if method.reconstruct is not None:
-        names = []  # noted while tracing: what leaves a jitted function is sorted by name
-
-        @jax.jit
-        def fill(key, batch):
-            k_views, k_fill = jax.random.split(key)
-            seen = method.views(k_views, batch)
-            filled = method.reconstruct(train.params, train.state, seen, k_fill)
-            names[:] = filled
-            return tuple(filled.values())
-
-        filled = fill(jax.random.key(1), batch)
-        arrays["reconstruct_names"] = np.array(names)
-        arrays |= {f"reconstruct_{name}": _bytes(x) for name, x in zip(names, filled, strict=True)}
+    if trained.method.reconstruct is not None:
+        (filled,) = fill(trained, batch)
+        arrays["reconstruct_names"] = np.array(list(filled))
+        arrays |= {f"reconstruct_{name}": _bytes(x) for name, x in filled.items()}
     np.savez_compressed(workdir / "pictures.npz", **arrays)
+
+
+def fill(trained, examples: dict, seed: int = 0):
+    """What a run fills in, of the images themselves and not of crops: `restoration.restore`."""
+    method = build.method(build.unaugmented(trained.config), trained.facts)
+    return restoration.restore(
+        method, trained.train.params, trained.train.state, examples, seed=seed
+    )
+
+
+def save_map(workdir, trained, test: dict, embedding, *, mapped: int = 2000) -> None:
+    """Writes ``embedding.npz``: the vectors [n d] of held-out examples, with thumbnails.
+
+    ``mapped`` is how many of them are drawn.
+    """
     np.savez_compressed(
         workdir / "embedding.npz",
         test_x=np.asarray(embedding[:mapped], np.float32),
@@ -67,3 +77,42 @@ def _bytes(images) -> np.ndarray:
     if x.dtype == np.uint16:
         return (x >> 8).astype(np.uint8)
     return np.rint(np.clip(x.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+
+
+def targets(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Where the pictures of files go: below the folder under their own names, as PNG.
+
+    Of two that differ in their extension alone, each keeps it: ``a.jpg.png``.
+
+    Raises:
+      ValueError: if two would still share one.
+    """
+    plain = [str(Path(name).with_suffix(".png")) for name in names]
+    count = Counter(plain)
+    chosen = [p if count[p] == 1 else f"{n}.png" for p, n in zip(plain, names, strict=True)]
+    first = {}
+    for name, target in zip(names, chosen, strict=True):
+        if target in first:
+            raise ValueError(
+                f"{first[target]} and {name} would both be written to {target}: rename one"
+            )
+        first[target] = name
+    return [folder / target for target in chosen]
+
+
+def write_panel(path: Path, images: Sequence[np.ndarray]) -> None:
+    """Writes pictures [h w c], floats in [0, 1], side by side with a white gap, as one PNG.
+
+    Small ones are enlarged by whole pixels. Of one or two channels the first is drawn, of more the
+    first three.
+    """
+    from PIL import Image
+
+    h, w, c = images[0].shape
+    scale = -(-LEAST_SIDE // max(h, w))
+    channels = 3 if c >= 3 else 1
+    parts = [_bytes(x)[..., :channels].repeat(scale, 0).repeat(scale, 1) for x in images]
+    gap = np.full((h * scale, GAP, channels), 255, np.uint8)
+    row = np.concatenate([part for x in parts for part in (gap, x)][1:], axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(row if channels == 3 else row[..., 0]).save(path)

@@ -1,8 +1,11 @@
 """A run's folder: what a verb reads to carry on with what another began."""
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
+import os
 import shlex
 import sys
 import time
@@ -52,7 +55,7 @@ def open_data(config, split: str, **options):
 
 
 def open_labelled(config):
-    """What a run is evaluated with: its training data and its test data.
+    """What a run is evaluated with: its training data, its test data, and whether that was seen.
 
     Where there is no test split, a fifth of the training data stands in for it, held out by a
     hash; the encoder has seen those images, though never their labels.
@@ -62,17 +65,46 @@ def open_labelled(config):
     try:
         test = open_data(config, "test", limit=config.eval.limit)
         if test.place(0) != train.place(0):
-            return train, test
+            return train, test, False
         reason = f"{config.data.source} names the split itself; data.eval_source names another"
     except data.DataError as error:
         if config.data.eval_source is not None:
             raise
         reason = str(error)
     print(f"no test data ({reason}): a fifth of the training data is held out", file=sys.stderr)
-    return tuple(
+    parts = (
         open_data(config, "train", limit=limit, holdout=0.2, part=part)
         for part in ("fit", "holdout")
     )
+    return *parts, True
+
+
+@contextlib.contextmanager
+def alone(workdir: Path):
+    """While it lasts no other process can train in the folder.
+
+    The kernel lets go of the lock when the process ends, however it ends.
+
+    Raises:
+      ValueError: if another process is training there.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("a+") as file:
+        if jax.process_index() == 0:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ValueError(
+                    f"{workdir} is being trained by another process (pid {file.read()})"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            else:
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+        yield
 
 
 def begin(workdir: Path, config, facts: dict) -> None:

@@ -1,5 +1,6 @@
 """What each verb does; `jssl.cli.main` says how it is called."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -9,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import data
+from jssl import data, require
 from jssl.cli import build, config, fine_tune, pictures, runs
-from jssl.evals import collapse, features, knn, table
+from jssl.evals import collapse, features, knn, restoration, table
 from jssl.losses import spread
 from jssl.train import loop, shard
 
@@ -55,23 +56,24 @@ def pretrain(arguments) -> int:
     method = build.method(cfg, facts, frozen)
     facts["dimensions"] = runs.dimensions(method, facts)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
-    runs.begin(arguments.workdir, cfg, facts)
-    train = loop.fit(
-        method,
-        tx,
-        stream,
-        steps=steps,
-        seed=cfg.seed,
-        accumulate=cfg.train.accumulate,
-        mesh=mesh,
-        workdir=arguments.workdir,
-        checkpoints=runs.checkpoints(arguments.workdir, cfg),
-        checkpoint_every=cfg.checkpoint.every_steps or 0,
-        log_every=cfg.train.log_every,
-        trace=_trace(cfg.train.trace),
-        hooks=_hooks(cfg, method, schedule, facts),
-        quiet=getattr(arguments, "quiet", False),
-    )
+    with runs.alone(arguments.workdir):
+        runs.begin(arguments.workdir, cfg, facts)
+        train = loop.fit(
+            method,
+            tx,
+            stream,
+            steps=steps,
+            seed=cfg.seed,
+            accumulate=cfg.train.accumulate,
+            mesh=mesh,
+            workdir=arguments.workdir,
+            checkpoints=runs.checkpoints(arguments.workdir, cfg),
+            checkpoint_every=cfg.checkpoint.every_steps or 0,
+            log_every=cfg.train.log_every,
+            trace=_trace(cfg.train.trace),
+            hooks=_hooks(cfg, method, schedule, facts),
+            quiet=getattr(arguments, "quiet", False),
+        )
     stream.close()
     done = int(train.step)
     if done < steps:
@@ -149,7 +151,7 @@ def evaluate(arguments) -> int:
     wanted = _chosen("row", arguments.rows, ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
-    source, test_source = runs.open_labelled(cfg)
+    source, test_source, _ = runs.open_labelled(cfg)
     train, test = data.read_all(source), data.read_all(test_source)
     for part, examples in (("training", train), ("test", test)):
         if examples["label"].min() < 0:
@@ -169,7 +171,8 @@ def evaluate(arguments) -> int:
             train_x, test_x = _embed(run, train, test)
         else:
             train_x, test_x = _embed(run, train, test)
-            pictures.save(arguments.workdir, run, test, test_x)
+            pictures.save(arguments.workdir, run, test)
+            pictures.save_map(arguments.workdir, run, test, test_x)
         row = table.evaluate(
             train_x,
             train["label"],
@@ -213,17 +216,10 @@ def embed(arguments) -> int:
     if arguments.output.suffix not in (".npz", ".parquet"):
         raise ValueError(f"--output takes FILE.npz or FILE.parquet, got {arguments.output}")
     trained = runs.load(arguments.workdir, arguments.step)
-    spec = arguments.input if ":" in arguments.input or arguments.input == "bundled" else None
-    with trained.config.unlocked(), trained.config.ignore_type():
-        trained.config.data.source = spec or f"folder:{arguments.input}"
-        shape, _ = trained.facts["example"]["image"]
-        trained.config.data.size = trained.config.data.size or min(shape[:2])
-        trained.config.data.channels = shape[2]
-    source = runs.open_data(trained.config, arguments.split)
+    source = _open_input(trained, arguments)
     examples = data.read_all(source)
     (vectors,) = _embed(trained, examples)
-    names = source.names or [str(i) for i in range(len(source))]
-    names = [names[i] for i in examples["index"]]
+    names = _names(source, examples)
     if arguments.output.suffix == ".npz":
         np.savez(arguments.output, name=np.array(names), embedding=vectors, label=examples["label"])
     else:
@@ -233,6 +229,71 @@ def embed(arguments) -> int:
         columns = {"name": names, "embedding": list(vectors), "label": examples["label"]}
         parquet.write_table(pyarrow.table(columns), arguments.output)
     print(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {arguments.output}")
+    return 0
+
+
+def _open_input(trained, arguments):
+    """The images of ``--input``, made to be like those of the run."""
+    spec = arguments.input if ":" in arguments.input or arguments.input == "bundled" else None
+    with trained.config.unlocked(), trained.config.ignore_type():
+        section, (shape, _) = trained.config.data, trained.facts["example"]["image"]
+        section.source, section.eval_source = spec or f"folder:{arguments.input}", None
+        section.size = section.size or min(shape[:2])
+        section.channels = shape[2]
+    return runs.open_data(trained.config, arguments.split)
+
+
+def _names(source, examples) -> list[str]:
+    """The file names of examples, or their numbers."""
+    names = source.names or [str(i) for i in range(len(source))]
+    return [names[i] for i in examples["index"]]
+
+
+def reconstruct(arguments) -> int:
+    """What a method fills in: pictures of it, or how near it comes, as a table."""
+    output, own = arguments.output, arguments.input is None
+    if output is not None and output.exists() and not output.is_dir():
+        raise ValueError(f"--output takes a folder, {output} is a file")
+    if arguments.limit is not None:
+        require.at_least(1, limit=arguments.limit)
+    trained = runs.load(arguments.workdir, arguments.step)
+    if trained.method.reconstruct is None:
+        raise ValueError(f"{trained.config.method.name} fills nothing in: nothing to reconstruct")
+    if own:
+        _, source, seen = runs.open_labelled(trained.config)
+    else:
+        source, seen = _open_input(trained, arguments), None
+    source = dataclasses.replace(source, rows=source.rows[: arguments.limit])
+    examples = data.read_all(source)
+    filled = pictures.fill(trained, examples, arguments.seed)
+    if output is not None:
+        return _write_pictures(output, source, examples, filled)
+    step = int(trained.train.step)
+    result = {"source": source.name, "seen": seen, "step": step, "seed": arguments.seed}
+    result |= restoration.table(filled)
+    if seen:
+        result["notes"].append("the images are of the training data: the method has seen them")
+    if own:
+        pictures.save(arguments.workdir, trained, examples)
+        _write_json(arguments.workdir / "restoration.json", result)
+    print(json.dumps(result) if arguments.json else restoration.format_table(result))
+    return 0
+
+
+def _write_pictures(output: Path, source, examples, filled) -> int:
+    names = _names(source, examples)
+    paths = pictures.targets(output, names)
+    if source.names is not None:
+        inputs = {Path(source.place(i)).resolve() for i in range(len(source))}
+        lost = next((path for path in paths if path.resolve() in inputs), None)
+        if lost is not None:
+            raise ValueError(f"--output would overwrite the input {lost}: choose another folder")
+    done = 0
+    for batch in filled:
+        for images in zip(*batch.values(), strict=True):
+            pictures.write_panel(paths[done], images)
+            done += 1
+    print(f"{done} pictures ({' | '.join(batch)}) in {output}")
     return 0
 
 

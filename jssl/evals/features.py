@@ -52,7 +52,7 @@ def extract_with(
     require.at_least(1, batch_size=batch_size)
     embed = embed if isinstance(embed, jax.tree_util.Partial) else jax.tree_util.Partial(embed)
     features, kept, pending = [], {key: [] for key in keys}, None
-    for batch, count in _fixed_size(source, batch_size):
+    for batch, count in fixed_size(source, batch_size):
         for key in keys:
             kept[key].append(np.asarray(batch[key][:count]))
         placed = batch if sharding is None else jax.device_put(batch, sharding)
@@ -78,7 +78,7 @@ def _pooled(embed: Embed, batch: Batch, sharding: NamedSharding | None):
     return pooled
 
 
-def _fixed_size(source: Batch | Iterable[Batch], size: int) -> Iterator[tuple[Any, int]]:
+def fixed_size(source: Batch | Iterable[Batch], size: int) -> Iterator[tuple[Any, int]]:
     """Batches of one size, each with the number of its rows that are not padding."""
     one = isinstance(source, dict)
     first = True

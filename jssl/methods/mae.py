@@ -135,10 +135,11 @@ def mae(
     def reconstruct(params, state, views, key):
         patches = patchify(views["image"], patch).astype(jnp.float32)
         pred = predict(params, views, key, train=False).astype(jnp.float32)
+        name = "reconstruction"
         if norm_pixels:
             # A normalised prediction has no brightness of its own: it borrows the true patch's.
             mean, std = reconstruction.patch_statistics(patches)
-            pred = pred * std + mean
+            pred, name = pred * std + mean, "reconstruction (true patch statistics)"
         hidden = views["mask"][:, :, None]
 
         def picture(patches):
@@ -147,7 +148,7 @@ def mae(
         return {
             "original": picture(patches),
             "masked": picture(jnp.where(hidden, jnp.zeros_like(patches), patches)),
-            "reconstruction": picture(jnp.where(hidden, pred, patches)),
+            name: picture(jnp.where(hidden, pred, patches)),
         }
 
     return Method(init, views, loss, after, embed, reconstruct)

@@ -18,6 +18,7 @@ class Run(NamedTuple):
     """The files of a run; None where one is missing or damaged, with the reason in ``problems``.
 
     metrics: one dict a line of ``metrics.jsonl``, in order of step.
+    restoration: a result of `jssl.evals.restoration.table`; most runs have none.
     pictures, embedding: arrays by name.
     problems: by file name, what is the matter with it.
     """
@@ -27,6 +28,7 @@ class Run(NamedTuple):
     facts: dict[str, Any] | None
     metrics: list[dict[str, Any]] | None
     table: dict[str, dict[str, Any]] | None
+    restoration: dict[str, Any] | None
     pictures: dict[str, np.ndarray] | None
     embedding: dict[str, np.ndarray] | None
     problems: dict[str, str]
@@ -36,11 +38,12 @@ def read(workdir: Path) -> Run:
     """Everything that can be read; never raises for the content of a file."""
     problems = {}
 
-    def content(name: str, reader: Callable[[Path], Any]):
+    def content(name: str, reader: Callable[[Path], Any], expected: bool = True):
         try:
             return reader(workdir / name)
         except FileNotFoundError:
-            problems[name] = "there is no such file in this run’s folder"
+            if expected:
+                problems[name] = "there is no such file in this run’s folder"
         except DAMAGE as error:
             problems[name] = f"the file cannot be read: {error}"
         return None
@@ -51,6 +54,7 @@ def read(workdir: Path) -> Run:
         facts=content("data.json", _dict),
         metrics=content("metrics.jsonl", _lines),
         table=content("table.json", _rows),
+        restoration=content("restoration.json", _dict, expected=False),
         pictures=content("pictures.npz", _arrays),
         embedding=content("embedding.npz", _arrays),
         problems=problems,

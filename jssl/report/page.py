@@ -25,9 +25,10 @@ def write(workdir: str | os.PathLike) -> Path:
     """Write ``report.html`` into a run's folder and return its path.
 
     Made from those of ``config.json``, ``command.json``, ``metrics.jsonl``, ``table.json``,
-    ``pictures.npz`` and ``embedding.npz`` that are there and can be read; in place of a part whose
-    file is missing or damaged stands a line that says so. The page needs no network and no other
-    file. Raises ``FileNotFoundError`` where there is no such folder.
+    ``restoration.json``, ``pictures.npz`` and ``embedding.npz`` that are there and can be read; in
+    place of a part whose file is missing or damaged stands a line that says so, but for
+    ``restoration.json``, which only methods that fill something in have. The page needs no network
+    and no other file. Raises ``FileNotFoundError`` where there is no such folder.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -47,6 +48,7 @@ def render(run: Run) -> str:
         _section("Training", "metrics.jsonl", run, _training),
         _section("What the encoder is shown", "pictures.npz", run, _views),
         _section("What it fills in", "pictures.npz", run, _filled),
+        _section("How well it restores", "restoration.json", run, _restoration),
         _section("Map of the embedding", "embedding.npz", run, _map),
         _section("Nearest neighbours", "embedding.npz", run, _neighbours),
         _section("Configuration", "config.json", run, _configuration),
@@ -243,10 +245,21 @@ def _filled(run: Run) -> str:
     drawn = pictures.reconstructions(run.pictures)
     return drawn and (
         _lead(
-            "The method hides a part of each image and predicts it from the rest. A blurred but"
-            " fitting answer is what to look for: fine detail cannot be known, shape can."
+            "The method is given a part of each image, or a distorted one, and predicts what is"
+            " missing. A blurred but fitting answer is what to look for: fine detail cannot be"
+            " known, shape can."
         )
         + drawn
+    )
+
+
+def _restoration(run: Run) -> str:
+    return run.restoration and (
+        _lead(
+            "Measured on held-out images, beside what needs no learning: the mean of what can be"
+            " seen, and a blur of it. A row that does not beat them learned little of use."
+        )
+        + pictures.restoration(run.restoration)
     )
 
 

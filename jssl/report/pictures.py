@@ -4,8 +4,11 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from jssl.report.folder import number
 
 LARGEST_SIDE = 160  # in pixels, of a picture in the page
 LARGEST_THUMBNAIL = 72
@@ -58,6 +61,38 @@ def reconstructions(arrays: dict[str, np.ndarray]) -> str:
     """What the method filled in, a row each as the run named them; empty where there is none."""
     names = [str(name) for name in arrays.get("reconstruct_names", ())]
     return _grid({name: arrays[f"reconstruct_{name}"] for name in names}) if names else ""
+
+
+def restoration(result: dict[str, Any]) -> str:
+    """A result of `jssl.evals.restoration.table` as a table with its notes; the best stands out.
+
+    What was told a part of the answer competes with nobody.
+    """
+    from jssl.evals.restoration import BASELINES, COLUMNS, label
+
+    rows = result["rows"]
+    columns = [c for c in COLUMNS if any(number(row.get(c)) is not None for row in rows.values())]
+    values = {name: {c: number(row.get(c)) for c in columns} for name, row in rows.items()}
+    fair = [name for name in rows if "(" not in name]
+    best = {
+        c: max((values[name][c] for name in fair if values[name][c] is not None), default=None)
+        for c in columns
+    }
+    body = ""
+    for name, row in values.items():
+        cells = ""
+        for column, value in row.items():
+            kind = "best" if name in fair and value == best[column] else ""
+            cells += f'<td class="{kind}"><span>{label(column, value)}</span></td>'
+        body += f"<tr><th>{html.escape(BASELINES.get(name, name))}</th>{cells}</tr>"
+    head = "".join(f"<th>{html.escape(COLUMNS[column])}</th>" for column in columns)
+    notes = "".join(f". {str(note)[:1].upper()}{str(note)[1:]}" for note in result["notes"])
+    return (
+        f'<div class="wide"><table class="results"><thead><tr><th></th>{head}</tr></thead>'
+        f'<tbody>{body}</tbody></table></div><p class="caption">Means over'
+        f" {int(result['images'])} images; higher is nearer to the original{html.escape(notes)}."
+        "</p>"
+    )
 
 
 def _grid(rows: dict[str, np.ndarray]) -> str:
