@@ -26,7 +26,6 @@ WINDOW, SIGMA = 11, 1.5  # of SSIM, in pixels
 # The PSNR of rounding to 8 bits. In a mean over images a better one counts as this: one image that
 # is restored exactly would make it infinite.
 MOST_PSNR = float(10 * np.log10(12 * 255**2))
-NOISE_SIGMA = 1.0  # pixels: of the blur of an image that is distorted all over
 
 Images = Float[Array | np.ndarray, "n h w c"]
 Places = Bool[Array | np.ndarray, "n h w"]
@@ -98,22 +97,20 @@ def mean_fill(x: Images, hidden: Places) -> Images:
     return jnp.where(seen, x, mean)
 
 
-def blur_fill(x: Images, hidden: Places, sigma: float | None = None) -> Images:
-    """Hidden pixels become the Gaussian mean of the visible ones around them.
+def blur_fill(x: Images, hidden: Places, sigma: float) -> Images:
+    """Hidden pixels become the Gaussian mean, ``sigma`` in pixels, of the visible ones around them.
 
-    That is the blur of the visible pixels over that of the places where they are. ``sigma`` is in
-    pixels, a sixteenth of the larger side by default. What no visible pixel reaches is filled as
-    by `mean_fill`.
+    That is the blur of the visible pixels over that of the places where they are. What no visible
+    pixel reaches is filled as by `mean_fill`.
     """
     seen = jnp.broadcast_to(~hidden[..., None], x.shape)
-    sigma = max(x.shape[1:3]) / 16 if sigma is None else sigma
     total, weight = _gaussian(jnp.where(seen, x, 0), sigma), _gaussian(seen.astype(x.dtype), sigma)
     reached = weight > 1e-12
     near = total / jnp.where(reached, weight, 1)
     return jnp.where(seen, x, jnp.where(reached, near, mean_fill(x, hidden)))
 
 
-def blur(x: Images, sigma: float = NOISE_SIGMA) -> Images:
+def blur(x: Images, sigma: float) -> Images:
     """A Gaussian blur, ``sigma`` in pixels; at the edges the mean of what is inside the image."""
     return _gaussian(x, sigma) / _gaussian(jnp.ones_like(x), sigma)
 
@@ -201,7 +198,8 @@ def table(batches: Iterable[Mapping[str, Float[np.ndarray, "n h w c"]]]) -> dict
     reconstruction; of two, it was given the original. An input called ``masked`` has a part hidden:
     where it differs from the original by more than half an 8-bit level. The baselines fill that
     part (`mean_fill`, `blur_fill`), and it is measured for itself too. Any other input is distorted
-    all over: the baselines are its mean and its `blur`.
+    all over: the baselines are its mean and its `blur`. Of several widths of the blur that of the
+    highest PSNR over all images is taken.
 
     Returns:
       ``given``, the name of the input or None, ``images``, ``hidden``, the share of hidden pixels
@@ -212,63 +210,62 @@ def table(batches: Iterable[Mapping[str, Float[np.ndarray, "n h w c"]]]) -> dict
     measured, shares, names = {}, [], ()
     for batch in batches:
         names = tuple(batch)
-        rows, share = _measure(tuple(batch.values()), names)
+        columns, share = _measure(tuple(batch.values()), masked=names[1] == MASKED)
         shares.append(np.asarray(share))
-        for row, columns in rows.items():
-            for column, values in columns.items():
-                measured.setdefault((row, column), []).append(np.asarray(values, np.float64))
+        for column, values in columns.items():
+            measured.setdefault(column, []).append(np.asarray(values, np.float64))
     if not names:
         raise ValueError("there must be at least one image, got none")
+    means = {column: _means(column, np.concatenate(v, axis=1)) for column, v in measured.items()}
+    # What `_measure` returns begins with the mean and the blurs.
+    total = len(means["psnr"])
+    count = total - len(names[1:])
+    best = max(range(1, count), key=lambda row: means["psnr"][row])
+    rows = zip([*BASELINES, *names[1:]], [0, best, *range(count, total)], strict=True)
     given = names[1] if len(names) > 2 else None
-    order = [*BASELINES, *names[1:]]
-    rows = {
-        row: {column: _mean(column, measured.get((row, column))) for column in COLUMNS}
-        for row in order
-    }
-    shares = np.concatenate(shares)
     return {
         "given": given,
-        "images": len(shares),
-        "hidden": float(shares.mean()) if given == MASKED else None,
-        "rows": rows,
+        "images": sum(map(len, shares)),
+        "hidden": float(np.concatenate(shares).mean()) if given == MASKED else None,
+        "rows": {
+            name: {c: means[c][row] if c in means else None for c in COLUMNS} for name, row in rows
+        },
         "notes": _notes(given, names[-1]),
     }
 
 
-@partial(jax.jit, static_argnames="names")
-def _measure(pictures, names):
+@partial(jax.jit, static_argnames="masked")
+def _measure(pictures, masked):
+    """By column [rows n]: the mean, the blurs, then the pictures without the original."""
     original, *others = pictures
     given = others[0] if len(others) > 1 else original
     hidden = jnp.any(jnp.abs(given - original) > 0.5 / 255, axis=3)
-    if len(others) > 1 and names[1] == MASKED:
-        baselines = mean_fill(given, hidden), blur_fill(given, hidden)
-        places = {"": None, "_hidden": hidden}
+    places = {"": None}
+    if masked:
+        places["_hidden"] = hidden
+        widths = [max(given.shape[1:3]) / parts for parts in (8, 16, 32, 64)]
+        fills = [mean_fill(given, hidden), *(blur_fill(given, hidden, s) for s in widths)]
     else:
         mean = jnp.broadcast_to(jnp.mean(given, (1, 2), keepdims=True), given.shape)
-        baselines, places = (mean, blur(given)), {"": None}
-    rows = dict(zip(BASELINES, baselines, strict=True)) | dict(zip(names[1:], others, strict=True))
+        fills = [mean, *(blur(given, sigma) for sigma in (0.5, 0.75, 1.0, 1.5, 2.0))]
+    rows = jnp.stack([*fills, *others])
     measures = {"psnr": psnr}
     if min(original.shape[1:3]) >= WINDOW:
         measures["ssim"] = ssim
     found = {
-        row: {
-            name + place: measure(picture, original, where)
-            for name, measure in measures.items()
-            for place, where in places.items()
-        }
-        for row, picture in rows.items()
+        name + place: jax.vmap(lambda x, m=measure, at=where: m(x, original, at))(rows)
+        for name, measure in measures.items()
+        for place, where in places.items()
     }
     return found, jnp.mean(hidden, (1, 2), dtype=original.dtype)
 
 
-def _mean(column, parts):
-    if parts is None:
-        return None
-    values = np.concatenate(parts)
-    values = values[~np.isnan(values)]
+def _means(column: str, values: np.ndarray) -> list[float | None]:
+    """Of each row of [rows n], over the images to which the column applies."""
+    values = values[:, ~np.isnan(values[0])]
     if column.startswith("psnr"):
         values = np.minimum(values, MOST_PSNR)
-    return float(values.mean()) if len(values) else None
+    return values.mean(axis=1).tolist() if values.size else [None] * len(values)
 
 
 def _notes(given, reconstruction):

@@ -254,13 +254,12 @@ def _filled(run: Run) -> str:
 
 
 def _restoration(run: Run) -> str:
-    return run.restoration and (
-        _lead(
-            "Measured on held-out images, beside what needs no learning: the mean of what can be"
-            " seen, and a blur of it. A row that does not beat them learned little of use."
-        )
-        + pictures.restoration(run.restoration)
-    )
+    if run.restoration is None:
+        return ""
+    return _lead(
+        "Measured on held-out images, beside what needs no learning: the mean of what can be"
+        " seen, and a blur of it. A reconstruction that does not beat them learned little of use."
+    ) + pictures.restoration(run.restoration)
 
 
 def _embedding(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], int]:

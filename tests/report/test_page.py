@@ -18,6 +18,7 @@ SECTIONS = {
     "Training": "metrics.jsonl",
     "What the encoder is shown": "pictures.npz",
     "What it fills in": "pictures.npz",
+    "How well it restores": "restoration.json",
     "Map of the embedding": "embedding.npz",
     "Nearest neighbours": "embedding.npz",
     "Configuration": "config.json",
@@ -29,6 +30,19 @@ SECTIONS = {
 def no_umap(monkeypatch):
     """UMAP takes half a minute to compile itself; one slow test below has it."""
     monkeypatch.setitem(sys.modules, "umap", None)
+
+
+RESTORATION = {
+    "images": 20,
+    "given": "masked",
+    "rows": {
+        "mean_fill": {"psnr": 11.11, "ssim": 0.25, "psnr_hidden": None, "ssim_hidden": None},
+        "blur": {"psnr": 12.0, "ssim": 0.5, "psnr_hidden": None, "ssim_hidden": None},
+        "masked <i>": {"psnr": 10.0, "ssim": 0.2, "psnr_hidden": None, "ssim_hidden": None},
+        "reconstruction (true)": {"psnr": 17.0, "ssim": 0.7, "psnr_hidden": None},
+    },
+    "notes": ["told the true <b>", "seen"],
+}
 
 
 def images(*shape):
@@ -80,6 +94,7 @@ def workdir(tmp_path):
     (tmp_path / "command.json").write_text(json.dumps(command))
     (tmp_path / "data.json").write_text(json.dumps({"dimensions": 16}))
     (tmp_path / "table.json").write_text(json.dumps({"rows": table}))
+    (tmp_path / "restoration.json").write_text(json.dumps(RESTORATION))
     lines = "".join(json.dumps(line) + "\n" for line in measurements())
     (tmp_path / "metrics.jsonl").write_text(lines)
     np.savez(
@@ -178,11 +193,30 @@ def test_best_of_each_column_stands_out(workdir):
     assert "+17.5 points over a random encoder" in text
 
 
+def test_restoration_is_a_table_in_which_what_was_told_the_answer_is_never_best(workdir):
+    text = page.write(workdir).read_text(encoding="utf-8").split("How well it restores")[1]
+    rows = dict(re.findall(r"<tr><th>(.*?)</th>(.*?)</tr>", text.split("</table>")[0])[1:])
+    assert list(rows) == ["mean fill", "blur", "masked &lt;i&gt;", "reconstruction (true)"]
+    assert rows["mean fill"] == '<td class=""><span>11.1 dB</span></td>' + (
+        '<td class=""><span>0.250</span></td>'
+    )
+    assert [name for name, cells in rows.items() if "best" in cells] == ["blur"]
+    assert "20 images" in text
+    assert "Told the true &lt;b&gt;. Seen." in text
+
+
+def test_a_run_that_restores_nothing_has_no_section_of_it(workdir):
+    (workdir / "restoration.json").unlink()
+    outline = Outline(page.write(workdir).read_text(encoding="utf-8"))
+    assert set(outline.sections) == set(SECTIONS) - {"How well it restores"}
+
+
 DAMAGES = [
     (file, damage)
     for file in sorted(set(SECTIONS.values()))
     for damage in ("missing", "cut", "empty", "nonsense", "array")
-    if (file, damage) != ("metrics.jsonl", "cut")  # the rule there, and tested for itself
+    # The rule there, and tested for itself.
+    if (file, damage) not in [("metrics.jsonl", "cut"), ("restoration.json", "missing")]
 ]
 
 
@@ -207,6 +241,7 @@ def test_missing_or_damaged_file_leaves_out_its_sections_alone(workdir, file, da
 def test_empty_folder_still_gives_a_page_and_no_folder_an_error(tmp_path):
     outline = Outline(page.write(tmp_path).read_text(encoding="utf-8"))
     assert all("Left out" in text for text in outline.sections.values())
+    assert len(outline.sections) == len(SECTIONS) - 1
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         page.write(tmp_path / "none")
 
