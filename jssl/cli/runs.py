@@ -28,6 +28,9 @@ from jssl.train.checkpoint import Checkpoints
 # What may differ between two commands that train one run: neither changes what it learns.
 FREE = ("checkpoint", "eval", "mesh", "data.workers", "train.log_every", "train.trace")
 
+# Share of the training data that stands in for test data where there is none.
+HELD_OUT = 0.2
+
 
 class Trained(NamedTuple):
     """A run as found in its folder.
@@ -73,7 +76,7 @@ def open_labelled(config):
         reason = str(error)
     print(f"no test data ({reason}): a fifth of the training data is held out", file=sys.stderr)
     parts = (
-        open_data(config, "train", limit=limit, holdout=0.2, part=part)
+        open_data(config, "train", limit=limit, holdout=HELD_OUT, part=part)
         for part in ("fit", "holdout")
     )
     return *parts, True

@@ -191,7 +191,7 @@ def _digests(images: Shaped[np.ndarray, "n h w c"]) -> np.ndarray:
     return np.array([int.from_bytes(digest(x), "little") for x in images], np.uint32)
 
 
-def table(batches: Iterable[Mapping[str, Float[np.ndarray, "n h w c"]]]) -> dict[str, Any]:
+def table(batches: Iterable[Mapping[str, Float[np.ndarray, "_ h w c"]]]) -> dict[str, Any]:
     """How well a method restores, beside the mean, a blur and its own input.
 
     The pictures of a batch are, in order, the original, what the encoder was given and the

@@ -199,6 +199,36 @@ def test_another_config_in_the_same_folder_is_refused(trained):
 
 
 @of_one_run
+def test_a_method_that_fills_nothing_in_is_refused(trained):
+    done = jssl("reconstruct", "--workdir", trained, code=2)
+    assert done.stderr.strip() == "jssl: simclr fills nothing in: nothing to reconstruct"
+
+
+def test_a_second_process_in_one_workdir_is_refused(tmp_path, capsys):
+    """The lock goes with its holder, even where that is killed outright."""
+    from jssl.cli import main, runs
+
+    hold = (
+        "import pathlib, sys, time; from jssl.cli import runs\n"
+        "with runs.alone(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        arguments = ["pretrain", "--config", "simclr", "--workdir", str(tmp_path), *SMALL]
+        assert main(arguments) == 2
+        error = capsys.readouterr().err.strip()
+        told = f"{tmp_path} is being trained by another process (pid {holder.pid})"
+        assert error == f"jssl: {told}"
+        assert not (tmp_path / "config.json").exists()
+        holder.kill()
+    for _ in range(2):  # and goes when it is done, too
+        with runs.alone(tmp_path):
+            assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+@of_one_run
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(trained, tmp_path):
     import shutil
 
@@ -260,11 +290,14 @@ def test_help_and_list_answer_at_once():
             jssl(*arguments)
             seconds.append(time.perf_counter() - began)
         assert min(seconds) < 2
-    for verb in ("quickstart", "pretrain", "evaluate", "embed", "report", "inspect", "list"):
+    verbs = ("quickstart", "pretrain", "evaluate", "embed", "reconstruct", "report", "inspect")
+    for verb in (*verbs, "list"):
         assert "--" in jssl(verb, "--help").stdout
     found = json.loads(jssl("list", "--json").stdout)
     assert {"simclr", "byol", "mae"} <= found["methods"].keys()
     assert "resnet18" in found["encoders"]
+    assert found["recipes"]["mae"] == ["small", "imagenet"]
+    assert "quickstart" not in found["recipes"]
 
 
 def test_a_second_process_reuses_the_compiled_programs(tmp_path):
