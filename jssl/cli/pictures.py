@@ -26,7 +26,8 @@ def save(workdir, trained, test: dict, *, shown: int = 8) -> None:
     views = build.views(trained.config)
     batch = {name: value[:shown] for name, value in test.items()}
     crops = jax.jit(views.crops)(jax.random.key(0), batch)
-    large, *small = (_bytes(views.restore(x)) for x in crops)
+    restore = jax.vmap(views.restore, in_axes=1, out_axes=1)
+    large, *small = (_bytes(restore(x)) for x in crops)
     arrays = {
         "originals": _bytes(jax.jit(lambda b: views.restore(views.prepare(b)))(batch)),
         "views": np.concatenate([large, *(_framed(x, large.shape) for x in small)], axis=1),

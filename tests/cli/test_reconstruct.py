@@ -36,8 +36,9 @@ def photos(tmp_path):
     folder = tmp_path / "photos"
     for i, name in enumerate(["cat.png", "cat.jpg", "sub/cat.png", "sub/deep/dog 1.webp"]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(i).integers(0, 255, (30, 40, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / name)
+        # Rows and columns of random brightness: wide enough to survive a resize.
+        light = np.random.default_rng(i).integers(0, 255, (6, 8, 3)).astype(np.uint8)
+        Image.fromarray(light.repeat(5, 0).repeat(5, 1)).save(folder / name)
     return folder
 
 
@@ -63,8 +64,9 @@ def test_one_picture_an_image_under_its_own_name(trained, photos, tmp_path, caps
         # 37 of 49 patches of 4 x 4 pixels are hidden, the others are as they were.
         same = (original == masked).reshape(7, 4, 7, 4).all((1, 3))
         assert same.sum() == 12
-    grey = np.asarray(Image.open(photos / "sub/cat.png").convert("L").resize((28, 28)), float)
-    assert np.corrcoef(grey.ravel(), found["sub/cat.png"][::5, :side:5].ravel())[0, 1] > 0.5
+    middle = Image.open(photos / "sub/cat.png").convert("L").crop((5, 0, 35, 30))
+    shown = found["sub/cat.png"][::5, :side:5].astype(int)
+    assert abs(np.asarray(middle.resize((28, 28), Image.Resampling.BILINEAR)) - shown).max() <= 3
 
     # The same again, and an image alone as among others; another seed draws another mask.
     reconstruct("--workdir", trained, "--input", photos, "--output", tmp_path / "again")
@@ -96,11 +98,11 @@ def test_inputs_are_never_lost(trained, photos, capsys):
 
 
 def test_the_table_of_held_out_images_and_the_report(trained, capsys):
-    reconstruct("--workdir", trained, "--limit", 66, "--json")
+    reconstruct("--workdir", trained, "--limit", 40, "--json")
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((trained / "restoration.json").read_text())
     assert result["source"] == "bundled"
-    assert result["images"] == 66
+    assert result["images"] == 40
     assert not result["seen"]
     assert result["hidden"] == pytest.approx(37 / 49, abs=0.05)
     told = "reconstruction (true patch statistics)"
@@ -128,6 +130,7 @@ def test_images_that_were_trained_on_are_called_so(trained, photos, tmp_path, ca
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.MonkeyPatch.context() as patch:  # a fifth of four files
         patch.setattr(runs, "HELD_OUT", 0.9)
+        patch.setattr(pictures, "save", lambda *arguments: None)
         reconstruct("--workdir", tmp_path, "--json")
     result = json.loads(capsys.readouterr().out)
     assert result["seen"]
