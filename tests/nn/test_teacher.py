@@ -18,6 +18,13 @@ def test_the_momentum_rises_to_one_along_a_cosine():
     np.testing.assert_allclose(rates, 1 - tau, atol=1e-7)
 
 
+def test_the_momentum_goes_along_a_line_and_stays():
+    steps = np.asarray([0, 1, 25, 50, 80])
+    rates = [float(teacher.linear(0.9, 0.98, jnp.asarray(s), 50)) for s in steps]
+    tau = np.interp(steps, [0, 50], [0.9, 0.98])
+    np.testing.assert_allclose(rates, 1 - tau, atol=1e-7)
+
+
 def test_a_teacher_follows_and_keeps_its_dtypes():
     old = {"a": jnp.asarray([1.0, 2.0]), "b": jnp.asarray([3.0], jnp.bfloat16)}
     new = {"a": jnp.asarray([2.0, 0.0]), "b": jnp.asarray([5.0], jnp.bfloat16)}

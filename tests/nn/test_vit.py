@@ -193,6 +193,26 @@ def test_a_mask_token_stands_for_a_masked_patch(x64):
     np.testing.assert_allclose(run(m, v, x, mask=mask).tokens, same, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_outputs_of_the_blocks(x64, scan):
+    """As flax sees them pass, of patches alone; the features stay what they are."""
+    x = images()
+    loop = ViT(**SMALL, param_dtype=jnp.float64)
+    params = jax.jit(loop.init)(jax.random.key(1), x)["params"]
+    features, seen = run(loop, {"params": params}, x, capture_intermediates=_is_block)
+    want = [seen["intermediates"]["transformer"][f"blocks_{i}"]["__call__"][0] for i in range(3)]
+    m = loop.clone(scan=scan)
+    params = stacked(params, 3) if scan else params
+    same, blocks = run(m, {"params": params}, x, blocks=True)
+    assert blocks.shape == (3, 2, 16, 16)
+    np.testing.assert_allclose(blocks, np.stack(want)[:, :, 1:], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(same.tokens, features.tokens, rtol=1e-9, atol=1e-12)
+
+
+def _is_block(module, _):
+    return (module.name or "").startswith("blocks_")
+
+
 def test_flops_fall_with_keep():
     m = ViT(dim=64, depth=2, heads=4, patch=4)
     x = images(size=32)

@@ -1,0 +1,37 @@
+"""data2vec (arXiv 2202.03555) with a small ViT on small images.
+
+jssl pretrain --config data2vec --workdir runs/data2vec
+jssl pretrain --config data2vec:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
+
+Not measured yet.
+"""
+
+from jssl.cli.config import imagenet, small_images
+
+
+def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):
+    if recipe == "imagenet":
+        return paper(data)
+    config = small_images(data, encoder, epochs, batch_size, recipe)
+    # A teacher that keeps 0.9998 a step stays at random weights for all of a short run.
+    config.method = {"name": "data2vec", "min_patches": 4, "top_k": 3}
+    config.method.update({"tau": 0.99, "final_tau": 0.999, "tau_steps": 500})
+    config.augment.update({"scale": (0.5, 1.0), "grayscale_p": 0.0})
+    config.optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "clip": 3.0}
+    config.optimizer.warmup_epochs = 2.0
+    return config
+
+
+def paper(data):
+    """The released recipe for ViT-B/16, without its relative positions and layer scale.
+
+    Not run here.
+    """
+    config = imagenet(data, "vit_b16", 800, 2048)
+    config.encoder.update({"drop_path": 0.25, "pool": "mean"})
+    config.method = {"name": "data2vec"}
+    config.augment = {"jitter_p": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
+    config.augment.update({"hue": 0.0, "grayscale_p": 0.0, "blur_p": 0.0})
+    config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.05, "clip": 3.0}
+    config.optimizer.warmup_epochs = 10.0
+    return config
