@@ -41,6 +41,7 @@ class Views(NamedTuple):
       small ones the first alone.
     prepare: ``batch -> [n h w c]``, not augmented, normalised.
     restore: normalised images back to [0, 1].
+    normalize: images in [0, 1] to what the views are.
     """
 
     view: Callable[[Array, Batch], Array]
@@ -48,6 +49,7 @@ class Views(NamedTuple):
     crops: Callable[[Array, Batch], list[Array]]
     prepare: Callable[[Batch], Array]
     restore: Callable[[Array], Array]
+    normalize: Callable[[Array], Array]
 
 
 def statistics(source, examples: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -92,6 +94,7 @@ def views(config) -> Views:
         crops=lambda key, batch: crops(key, pixels(batch)),
         prepare=prepare,
         restore=lambda x: jnp.clip(image.denormalize(x, mean, std), 0, 1),
+        normalize=lambda x: image.normalize(x, mean, std),
     )
 
 

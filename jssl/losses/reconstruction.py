@@ -126,3 +126,74 @@ def masked_cross_entropy(
     """
     asked = jnp.where(mask, labels, -1).reshape(-1)
     return cross_entropy_accuracy(logits.reshape(-1, logits.shape[-1]), asked, axis_name=axis_name)
+
+
+def emphasized_mse(
+    pred: Float[Array, "n h w c"],
+    target: Float[Array, "n h w c"],
+    corrupted: Bool[Array, "n h w c"],
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    *,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Mean squared error of all values, weighted ``alpha`` where corrupted and else ``beta``.
+
+    Source: Vincent et al. 2010, "Stacked denoising autoencoders", JMLR 11, squared loss with an
+    emphasis on corrupted dimensions; there the sum over an example's values.
+    """
+    error = (at_least_float32(pred) - at_least_float32(target)) ** 2
+    value = jnp.mean(jnp.where(corrupted, alpha * error, beta * error))
+    return value if axis_name is None else jax.lax.pmean(value, axis_name)
+
+
+def soft_cross_entropy(
+    logits: Float[Array, "n t k"],
+    targets: Float[Array, "n t k"],
+    weights: Float[Array, "n t"],
+    mask: Bool[Array, "n t"],
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Weighted cross-entropy with distributions as targets, and the share that is told right.
+
+    Args:
+      logits: of k classes at each place.
+      targets: a distribution over them.
+      weights: of the places; their mean is meant to be 1, so that no sum of them divides.
+      mask: True where a place counts.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The mean over the places that count, and the share of them whose highest logit stands at the
+      likeliest class. Where none counts, what knowing nothing gives: log k and 1 / k.
+
+    Source: Zhang, Isola & Efros 2016, arXiv 1603.08511, equation 2; there the sum over an image.
+    """
+    logits, targets = at_least_float32(logits), at_least_float32(targets)
+    entropy = -jnp.sum(targets * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+    right = jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1)
+    sums = (
+        jnp.sum(jnp.where(mask, weights.astype(entropy.dtype) * entropy, 0)),
+        jnp.sum((right & mask).astype(entropy.dtype)),
+        jnp.sum(mask.astype(entropy.dtype)),
+    )
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    total, hits, count = sums
+    chance, known = jnp.asarray(1 / logits.shape[-1], entropy.dtype), jnp.maximum(count, 1)
+    some = count > 0
+    return jnp.where(some, total / known, -jnp.log(chance)), jnp.where(some, hits / known, chance)
+
+
+def rarity_weights(prior: Float[Array, " k"], uniform: float = 0.5) -> Float[Array, " k"]:
+    """Weights of classes, the rarer the higher; under the prior their mean is 1.
+
+    Args:
+      prior: how often each class is.
+      uniform: lambda in [0, 1], share of the uniform distribution mixed in: at 1 all weights are 1.
+
+    Source: Zhang, Isola & Efros 2016, arXiv 1603.08511, equation 4.
+    """
+    weights = 1 / ((1 - uniform) * prior + uniform / len(prior))
+    return weights / jnp.sum(prior * weights)

@@ -1,14 +1,17 @@
 """Pretext tasks, one file a paper. Each is a function that returns a `jssl.method.Method`."""
 
+from jssl.methods.autoencoder import autoencoder, denoising_autoencoder
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.beit import beit
 from jssl.methods.byol import byol
+from jssl.methods.colorization import colorization
 from jssl.methods.data2vec import data2vec
 from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
 from jssl.methods.ijepa import ijepa
+from jssl.methods.inpainting import inpainting
 from jssl.methods.jigsaw import jigsaw
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
@@ -48,6 +51,10 @@ METHODS = {
     "ijepa": ijepa,
     "beit": beit,
     "vqvae": vqvae,
+    "autoencoder": autoencoder,
+    "denoising_autoencoder": denoising_autoencoder,
+    "inpainting": inpainting,
+    "colorization": colorization,
     "rotation": rotation,
     "supervised": supervised,
     "patch_location": patch_location,
@@ -56,15 +63,19 @@ METHODS = {
 
 __all__ = [
     "METHODS",
+    "autoencoder",
     "barlow_twins",
     "beit",
     "byol",
+    "colorization",
     "data2vec",
     "dcl",
     "deepcluster",
     "deepcluster_v2",
+    "denoising_autoencoder",
     "dino",
     "ijepa",
+    "inpainting",
     "jigsaw",
     "lejepa",
     "mae",

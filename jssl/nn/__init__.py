@@ -1,6 +1,7 @@
 """Networks: encoders that return `Features`, and the heads that methods put on them."""
 
 from jssl.nn.conv import Conv
+from jssl.nn.decoder import ConvDecoder, EncoderDecoder
 from jssl.nn.encoders import ENCODERS, build, describe
 from jssl.nn.heads import MLP, DINOHead, JointEmbedding, Projected
 from jssl.nn.norm import BatchNorm, LayerNorm
@@ -14,7 +15,9 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Conv",
+    "ConvDecoder",
     "DINOHead",
+    "EncoderDecoder",
     "JointEmbedding",
     "LayerNorm",
     "Projected",
