@@ -68,13 +68,10 @@ def test_one_picture_an_image_under_its_own_name(trained, photos, tmp_path, caps
     shown = found["sub/cat.png"][::5, :side:5].astype(int)
     assert abs(np.asarray(middle.resize((28, 28), Image.Resampling.BILINEAR)) - shown).max() <= 3
 
-    # The same again, and an image alone as among others; another seed draws another mask.
-    reconstruct("--workdir", trained, "--input", photos, "--output", tmp_path / "again")
+    # An image alone as among others; another seed draws another mask.
     alone = ["--workdir", trained, "--input", photos / "sub" / "deep", "--output"]
     reconstruct(*alone, tmp_path / "alone")
     reconstruct(*alone, tmp_path / "seed", "--seed", 1)
-    for name, row in found.items():
-        np.testing.assert_array_equal(Image.open(tmp_path / "again" / name), row)
     whole, part, other = (
         np.asarray(Image.open(f), int)
         for f in (
