@@ -17,6 +17,7 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe=
     config = small_images(data, encoder, epochs, batch_size, recipe)
     # 5 of 64 patches are to the grid here what 16 of 196 are to the paper's.
     config.method = {"name": "beit", "mask_ratio": 0.4, "min_patches": 5}
+    # Crop and flip, as the released code; the paper has light colour jitter too.
     config.augment.update({"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0})
     config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.05, "clip": 3.0}
     config.optimizer.warmup_epochs = 1.0

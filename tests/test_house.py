@@ -86,6 +86,13 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
         "examples": 10 * cfg.train.batch_size,
         "num_classes": 10,
     }
+    if "tokenizer" in cfg.method:
+        other = config.load(spec.replace(cfg.method.name, "vqvae"))
+        with other.unlocked(), other.ignore_type():
+            other.augment.size = other.data.size or side
+            other.augment.mean, other.augment.std = (0.3,), (0.3,)
+        run = {"config": json.loads(other.to_json()), "facts": dict(facts)}
+        facts["frozen"] = {"tokenizer": run}
     batch = {
         key: jax.ShapeDtypeStruct((cfg.train.batch_size, *x.shape[1:]), x.dtype)
         for key, x in runs.example(facts).items()

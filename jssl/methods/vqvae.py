@@ -22,7 +22,7 @@ class Decoder(nn.Module):
     """Codes to pixels: two residual blocks, then the map doubles until a cell is a pixel.
 
     As in section 4.1, but that the map is doubled by a 3x3 convolution whose channels become 2x2
-    pixels, which can do what a 4x4 transposed one of stride 2 does, and is faster on a CPU.
+    pixels, which can do all that a 4x4 transposed one of stride 2 does.
     """
 
     channels: int
@@ -77,7 +77,7 @@ def vqvae(
       patch: side of a cell in pixels, a power of two.
       k: number of codes.
       dim: their dimension; the encoder's tokens are projected to it.
-      width: of the decoder, an even number.
+      width: of the decoder.
       beta: weight of the commitment loss.
       decay: share of the codebook's moving averages kept at each step.
       dead: share of an even use below which a code begins anew (`jssl.nn.codebook.follow`).
@@ -89,12 +89,11 @@ def vqvae(
       ValueError: if an option is out of range, or the encoder's tokens are not one for every cell.
     """
     require.at_least(1, k=k, dim=dim)
+    require.at_least(2, width=width)
     require.at_least(0, beta=beta)
     require.fraction(decay=decay, dead=dead)
     if patch < 2 or patch & (patch - 1):
         raise ValueError(f"patch must be 2, 4, 8 or another power of two, got {patch}")
-    if width < 2 or width % 2:
-        raise ValueError(f"width must be an even number of at least 2, got {width}")
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
     project = nn.Dense(dim, **dtypes)
 
@@ -103,13 +102,12 @@ def vqvae(
 
     def quantize(params, state, tokens, images):
         """Vectors of the cells [n h w d], their codes, and the vectors of those."""
-        grid = grid_of(images.shape[1:3], patch)
+        h, w = grid = grid_of(images.shape[1:3], patch)
         n, *shape, d = tokens.shape
-        if tuple(shape) not in (grid, (grid[0] * grid[1],)):
+        if tuple(shape) not in (grid, (h * w,)):
             raise ValueError(
-                f"vqvae needs an encoder with {grid[0]}x{grid[1]} tokens, one for every {patch} "
-                f"pixels of {images.shape[1]}x{images.shape[2]}; this one has "
-                f"{'x'.join(map(str, shape))}"
+                f"vqvae needs an encoder with {h}x{w} tokens, one for every {patch} pixels of "
+                f"{h * patch}x{w * patch}; this one has {'x'.join(map(str, shape))}"
             )
         z = project.apply({"params": params["project"]}, tokens.reshape(n, *grid, d))
         z, vectors = at_least_float32(z), state["codebook"].vectors
@@ -142,12 +140,8 @@ def vqvae(
         value = reconstruction + beta * commitment
         flat = z.reshape(-1, dim), codes.reshape(-1)
         book = codebook.follow(state["codebook"], *flat, k_codebook, decay=decay, dead=dead)
-        metrics = {
-            "loss": value,
-            "reconstruction": reconstruction,
-            "commitment": commitment,
-            "perplexity": codebook.perplexity(codes, k),
-        }
+        metrics = {"loss": value, "reconstruction": reconstruction, "commitment": commitment}
+        metrics["perplexity"] = codebook.perplexity(codes, k)
         return value, Out({"stats": stats, "codebook": book}, metrics)
 
     def after(params, state, step):
@@ -157,21 +151,21 @@ def vqvae(
         variables = {"params": params["encoder"], **state["stats"]}
         return encoder.apply(variables, images, train=False)
 
-    def embed(params, state, batch):
-        return features(params, state, prepare(batch))
-
     def tokenize(params, state, images):
         return quantize(params, state, features(params, state, images).tokens, images)[1]
+
+    def embed(params, state, batch):
+        return features(params, state, prepare(batch))
 
     def encode(params, state, batch):
         return tokenize(params, state, prepare(batch))
 
+    def decode(params, state, codes):
+        return restore(paint(params, state["codebook"].vectors[codes]))
+
     def reconstruct(params, state, images, key):
         codes = tokenize(params, state, images)
         return {"original": restore(images), "reconstruction": decode(params, state, codes)}
-
-    def decode(params, state, codes):
-        return restore(paint(params, state["codebook"].vectors[codes]))
 
     codes = Codes(k, encode, decode)
     return Method(init, view, loss, after, embed, reconstruct, codes=codes)
