@@ -3,3 +3,6 @@
 from jssl.augment import color, compose, image, lab, masks, noise, patches
 
 __all__ = ["color", "compose", "image", "lab", "masks", "noise", "patches"]
+from jssl.augment import blocks, color, compose, image, masks, patches
+
+__all__ = ["blocks", "color", "compose", "image", "masks", "patches"]

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jssl import require
 from jssl.losses.geometry import at_least_float32
@@ -171,16 +171,12 @@ def dino_metrics(
     each is one class. ``divergence``: what the loss has above it, Kullback-Leibler's; 0 from the
     start on means collapse of either kind.
     """
-    require.positive(student_temperature=student_temperature)
-    if isinstance(teacher_temperature, float):  # and not traced, as one that warms up is
-        require.positive(teacher_temperature=teacher_temperature)
     v = len(student_logits)
     if v < 2:
         raise ValueError(f"student_logits must hold at least 2 views, got {v}")
-    log_p = jax.nn.log_softmax(at_least_float32(student_logits) / student_temperature)
-    centered = at_least_float32(teacher_logits) - center[None, None]
-    temperature = jnp.asarray(teacher_temperature, centered.dtype)
-    log_q = jax.lax.stop_gradient(jax.nn.log_softmax(centered / temperature))
+    log_p, log_q = _distributions(
+        student_logits, teacher_logits, center, student_temperature, teacher_temperature
+    )
     q = jnp.exp(log_q)
     others = ~np.eye(2, v, dtype=bool)
     cross = -jnp.einsum("gnk,vnk->gvn", q, log_p, precision=HIGHEST)
@@ -195,6 +191,71 @@ def dino_metrics(
         "divergence": loss - entropy,
     }
     return metrics if axis_name is None else jax.lax.pmean(metrics, axis_name)
+
+
+def masked_dino(
+    student_logits: Float[Array, "n t k"],
+    teacher_logits: Float[Array, "n t k"],
+    mask: Bool[Array, "n t"],
+    center: Float[Array, " k"],
+    student_temperature: float = 0.1,
+    teacher_temperature: float | Float[Array, ""] = 0.04,
+    *,
+    axis_name: str | None = None,
+) -> dict[str, Float[Array, ""]]:
+    """Masked image modelling of iBOT: the teacher, who sees a patch, says which class it is.
+
+    Args:
+      student_logits: of the patches of a view of which some are masked.
+      teacher_logits: of the same patches of the same view, unmasked; no gradient flows into them.
+      mask: True where a patch was hidden from the student and counts.
+      center, student_temperature, teacher_temperature, axis_name: as in `dino`.
+
+    Returns:
+      ``loss``: cross entropy, the mean over the hidden patches of each image, then over images, of
+      which those without a hidden patch count as 0, as in the released code (the paper sums over
+      patches). ``proxy_accuracy``: share of all hidden patches whose most probable class is the
+      same; ``chance``: the share of the teacher's commonest class among them, what one guess for
+      all would score. ``teacher_entropy``: of the teacher's assignments of hidden patches in nats.
+      All are 0 where nothing is hidden.
+
+    Raises:
+      ValueError: if a temperature is not positive.
+
+    Source: Zhou et al. 2021, arXiv 2111.07832, equation 2.
+    """
+    log_p, log_q = _distributions(
+        student_logits, teacher_logits, center, student_temperature, teacher_temperature
+    )
+    q, k, hidden = jnp.exp(log_q), log_p.shape[-1], mask.astype(log_p.dtype)
+    cross, entropy = -jnp.sum(q * log_p, axis=-1), -jnp.sum(q * log_q, axis=-1)
+    each = hidden / jnp.maximum(jnp.sum(hidden, axis=1, keepdims=True), 1)
+    loss = jnp.mean(jnp.sum(each * cross, axis=1))
+    said, asked = (jax.lax.argmax(x, 2, jnp.int32) for x in (log_p, log_q))
+    sums = {
+        "proxy_accuracy": jnp.sum(jnp.where(said == asked, hidden, 0)),
+        "chance": jnp.zeros(k, log_p.dtype).at[asked.reshape(-1)].add(hidden.reshape(-1)),
+        "teacher_entropy": jnp.sum(hidden * entropy),
+    }
+    count = jnp.sum(hidden)
+    if axis_name is not None:
+        sums, count = jax.lax.psum((sums, count), axis_name)
+        loss = jax.lax.pmean(loss, axis_name)
+    shares = jax.tree.map(lambda x: jnp.max(x) / jnp.maximum(count, 1), sums)
+    return {"loss": loss, **shares}
+
+
+def _distributions(
+    student_logits, teacher_logits, center, student_temperature, teacher_temperature
+):
+    """Logarithms of the student's and the teacher's, of [v n k]; the teacher's has no gradient."""
+    require.positive(student_temperature=student_temperature)
+    if isinstance(teacher_temperature, float):  # and not traced, as one that warms up is
+        require.positive(teacher_temperature=teacher_temperature)
+    log_p = jax.nn.log_softmax(at_least_float32(student_logits) / student_temperature)
+    centered = at_least_float32(teacher_logits) - center[None, None]
+    temperature = jnp.asarray(teacher_temperature, centered.dtype)
+    return log_p, jax.lax.stop_gradient(jax.nn.log_softmax(centered / temperature))
 
 
 def follow_center(

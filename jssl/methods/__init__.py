@@ -10,6 +10,7 @@ from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
+from jssl.methods.ibot import ibot
 from jssl.methods.ijepa import ijepa
 from jssl.methods.inpainting import inpainting
 from jssl.methods.jigsaw import jigsaw
@@ -55,6 +56,7 @@ METHODS = {
     "denoising_autoencoder": denoising_autoencoder,
     "inpainting": inpainting,
     "colorization": colorization,
+    "ibot": ibot,
     "rotation": rotation,
     "supervised": supervised,
     "patch_location": patch_location,
@@ -74,6 +76,7 @@ __all__ = [
     "deepcluster_v2",
     "denoising_autoencoder",
     "dino",
+    "ibot",
     "ijepa",
     "inpainting",
     "jigsaw",

@@ -15,7 +15,7 @@ from jssl.losses import clustering, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
 from jssl.nn.forward import forward_crops, start
-from jssl.nn.heads import DINOHead, JointEmbedding
+from jssl.nn.heads import DINOHead, JointEmbedding, freeze_last_layers
 
 
 def dino(
@@ -80,20 +80,13 @@ def dino(
     # The teacher skips no branch of its blocks, though the student may.
     whole = encoder.clone(drop_path=0.0) if hasattr(encoder, "drop_path") else encoder
     target = JointEmbedding(whole, head)
-    warmup = (warmup_teacher_temperature, teacher_temperature, warmup_teacher_epochs)
-    by_epoch = np.asarray([*np.linspace(*warmup), teacher_temperature])
+    temperature = teacher.warming(
+        warmup_teacher_temperature, teacher_temperature, warmup_teacher_epochs, steps_per_epoch
+    )
 
-    def temperature(step):
-        return jnp.asarray(by_epoch)[jnp.minimum(step // steps_per_epoch, warmup_teacher_epochs)]
-
-    def held(params, last_layer, step):
+    def held(params, kept, step):
         """The parameters with this last layer as long as it is frozen."""
-        frozen = step < freeze_last_layer_epochs * steps_per_epoch
-        projector = params["projector"]
-        last = jax.tree.map(
-            lambda old, new: jnp.where(frozen, old, new), last_layer, projector["last_layer"]
-        )
-        return params | {"projector": projector | {"last_layer": last}}
+        return freeze_last_layers(params, kept, step < freeze_last_layer_epochs * steps_per_epoch)
 
     def init(key, batch):
         params, stats = start(student, key, prepare(batch))
@@ -103,7 +96,7 @@ def dino(
     def loss(params, state, crops, key, step):
         keys, center = jax.random.split(key), state["center"]
         # A frozen layer has no gradient either, so that neither clipping nor momentum sees it.
-        params = held(params, jax.lax.stop_gradient(params["projector"]["last_layer"]), step)
+        params = held(params, jax.lax.stop_gradient(params), step)
         ((z, said), _), stats = forward_crops(student, params, state["stats"], crops, keys[0])
         # Global views alone through the teacher: "local-to-global" (section 3.1).
         ((_, asked), _), ema_stats = forward_crops(
@@ -119,7 +112,7 @@ def dino(
         return metrics["loss"], Out(state, metrics | spread.spread(z[:, 0], z[:, 1]))
 
     def adjust(before, params, state, step):
-        return held(params, before["projector"]["last_layer"], step)
+        return held(params, before, step)
 
     def after(params, state, step):
         rate = teacher.slowing(momentum, step, total_steps)

@@ -100,26 +100,46 @@ def forward_together(
     return jax.tree.map(lambda x: x.reshape(n, v, *x.shape[1:]), out), stats
 
 
+def encode_crops(
+    net: nn.Module, params: PyTree, stats: PyTree, crops: list[Array], key: Array, **large: Any
+) -> tuple[list[Any], PyTree]:
+    """`forward_together` of the crops of each size through the encoder of a `JointEmbedding`.
+
+    Args:
+      net, params, stats, key: as in `forward`.
+      crops: [n v h w c] for each size, the large ones first.
+      large: further arguments of the encoder for the large ones.
+
+    Returns:
+      Features for each size, every array as [n v ...], and the statistics.
+    """
+    features, options = [], large
+    for views, k in zip(crops, jax.random.split(key, len(crops)), strict=True):
+        out, stats = forward_together(net, params, stats, views, k, method="encode", **options)
+        features, options = [*features, out], {}
+    return features, stats
+
+
 def forward_crops(
     net: nn.Module, params: PyTree, stats: PyTree, crops: list[Array], key: Array
 ) -> tuple[Any, PyTree]:
-    """`forward_together` of the crops of each size through the encoder, then of all to the heads.
-
-    Args:
-      net: a `JointEmbedding`.
-      params, stats, key: as in `forward`.
-      crops: [n v h w c] for each size, the large ones first.
+    """`encode_crops`, then the pooled features of all sizes to the heads.
 
     Returns:
       What ``net.project`` returns, every array as [n v ...] for all v crops, and the statistics.
     """
-    keys, pooled = jax.random.split(key, len(crops) + 1), []
-    for views, k in zip(crops, keys, strict=False):
-        features, stats = forward_together(net, params, stats, views, k, method="encode")
-        pooled.append(features.pooled)
+    k_encode, k_project = jax.random.split(key)
+    features, stats = encode_crops(net, params, stats, crops, k_encode)
+    return project_crops(net, params, stats, features, k_project)
+
+
+def project_crops(
+    net: nn.Module, params: PyTree, stats: PyTree, features: list[Any], key: Array
+) -> tuple[Any, PyTree]:
+    """The heads of a `JointEmbedding` on what `encode_crops` returned; see `forward_crops`."""
     # Joined beside the batch axis, so that a sharded batch stays where it is.
-    pooled = jnp.concatenate(pooled, axis=1)
-    return forward_together(net, params, stats, pooled, keys[-1], method="project")
+    pooled = jnp.concatenate([x.pooled for x in features], axis=1)
+    return forward_together(net, params, stats, pooled, key, method="project")
 
 
 def forward_groups(

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jssl.method import Features
+from jssl.method import Features, PyTree
 from jssl.nn.dtypes import at_least_float32, compute_dtype
 from jssl.nn.norm import BatchNorm, LayerNorm
 
@@ -101,14 +102,16 @@ class JointEmbedding(nn.Module):
     projector: nn.Module
     predictor: nn.Module | None = None
 
-    def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Projected:
-        """Encode, project and predict."""
-        features = self.encoder(x, train=train)
+    def __call__(
+        self, x: Float[Array, "n h w c"], train: bool = False, **options: Any
+    ) -> Projected:
+        """Encode, with further ``options`` of the encoder, project and predict."""
+        features = self.encoder(x, train=train, **options)
         return Projected(features, *self.project(features.pooled, train))
 
-    def encode(self, x: Float[Array, "n h w c"], train: bool = False) -> Features:
+    def encode(self, x: Float[Array, "n h w c"], train: bool = False, **options: Any) -> Features:
         """Encode alone: ``apply(variables, x, method="encode")``."""
-        return self.encoder(x, train=train)
+        return self.encoder(x, train=train, **options)
 
     def join(self, x: Float[Array, "n t h w c"], train: bool = False) -> Array:
         """Encode the t parts of each example, one by one, and project their features joined: z."""
@@ -116,9 +119,11 @@ class JointEmbedding(nn.Module):
         pooled = self.encode(x.reshape(n * t, *x.shape[2:]), train).pooled
         return self.project(pooled.reshape(n, -1), train)[0]
 
-    def project(self, pooled: Float[Array, "n d"], train: bool = False) -> tuple[Any, Any]:
-        """Project and predict features that are there already: (z, p)."""
-        z = self.projector(pooled, train)
+    def project(
+        self, pooled: Float[Array, "n d"], train: bool = False, **options: Any
+    ) -> tuple[Any, Any]:
+        """Project, with further ``options``, and predict features that are there: (z, p)."""
+        z = self.projector(pooled, train, **options)
         return z, None if self.predictor is None else self.predictor(z, train)
 
 
@@ -133,6 +138,8 @@ class DINOHead(nn.Module):
     k: number of logits.
     norm: of the hidden layers, None, "batch" or "layer".
     norm_last_layer: False learns a length for each column, 1 at the start.
+    patch_layer: patches have a last layer of their own, ``patch_layer``, as in iBOT's released code
+      where a head is not shared.
     """
 
     k: int
@@ -140,6 +147,7 @@ class DINOHead(nn.Module):
     bottleneck: int = 256
     norm: str | None = None
     norm_last_layer: bool = True
+    patch_layer: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -151,15 +159,34 @@ class DINOHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n d"], train: bool = False
+        self, x: Float[Array, "n d"], train: bool = False, patches: bool = False
     ) -> tuple[Float[Array, "n b"], Float[Array, "n k"]]:
-        """Apply; both outputs are at least float32."""
+        """Apply, to ``patches`` or to whole images; both outputs are at least float32."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         widths = (self.hidden, self.hidden, self.bottleneck)
         options = {"bias": True, "final_bias": True, "activation": "gelu"} | dtypes
         z = _unit(MLP(widths, self.norm, name="mlp", **options)(x, train), axis=-1)
-        last = _CosineLayer(self.k, not self.norm_last_layer, name="last_layer", **dtypes)
-        return z, last(z)
+        names = ["last_layer", "patch_layer"] if self.patch_layer else ["last_layer"]
+        layers = [_CosineLayer(self.k, not self.norm_last_layer, name=n, **dtypes) for n in names]
+        if self.is_initializing():
+            layers[-1](z)
+        return z, layers[-1 if patches else 0](z)
+
+
+def freeze_last_layers(params: PyTree, kept: PyTree, frozen: Array) -> PyTree:
+    """The parameters of a `JointEmbedding` with a `DINOHead`, whose last layers are frozen or not.
+
+    params: all of them.
+    kept: the same at another time, from which the last layers are taken while ``frozen``, which may
+      be traced.
+    """
+    new, old = params["projector"], kept["projector"]
+    last = {
+        name: jax.tree.map(lambda x, y: jnp.where(frozen, x, y), old[name], new[name])
+        for name in ("last_layer", "patch_layer")
+        if name in new
+    }
+    return params | {"projector": new | last}
 
 
 class _CosineLayer(nn.Module):

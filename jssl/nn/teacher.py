@@ -1,7 +1,10 @@
 """A teacher: a slowly moving average of the student, or of a part of it."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jssl.method import Array, PyTree
 
@@ -59,3 +62,17 @@ def linear(momentum: float, final: float, step: Array, steps: int) -> Array:
     """
     progress = jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0)
     return (1 - momentum) + (momentum - final) * progress
+
+
+def warming(first: float, last: float, epochs: int, steps_per_epoch: int) -> Callable:
+    """The temperature of a teacher by step: linear from first to last, once an epoch.
+
+    Source: Caron et al. 2021, arXiv 2104.14294, appendix C; as in the released code, the last of
+    ``epochs`` values is the final one already.
+    """
+    by_epoch = np.asarray([*np.linspace(first, last, epochs), last])
+
+    def temperature(step):
+        return jnp.asarray(by_epoch)[jnp.minimum(step // steps_per_epoch, epochs)]
+
+    return temperature

@@ -121,6 +121,54 @@ class TestDINO:
         np.testing.assert_allclose(self.loss(STUDENT, center)["teacher_entropy"], np.log(5))
 
 
+PATCHES = RNG.normal(size=(2, 4, 6, 5)) / 3
+MASK = RNG.random((4, 6)) < 0.4
+MASK[1] = False
+
+
+@pytest.mark.usefixtures("x64")
+class TestMaskedDINO:
+    def loss(self, student, teacher=PATCHES[1], mask=MASK, center=CENTER):
+        return clustering.masked_dino(
+            *map(jnp.asarray, (student, teacher, mask, center)), 0.1, 0.07
+        )
+
+    def test_is_the_released_code_s(self):
+        agree(
+            lambda s: self.loss(s)["loss"],
+            lambda s: reference.ibot(
+                STUDENT, s[None], TEACHER, PATCHES[1:], MASK[None], (CENTER, CENTER), (0.04, 0.07)
+            )[1],
+            PATCHES[0],
+        )
+
+    def test_what_is_seen_does_not_count(self):
+        moved = PATCHES + RNG.normal(size=PATCHES.shape) * ~MASK[None, :, :, None]
+        assert np.abs(moved - PATCHES).max() > 1
+        jax.tree.map(np.testing.assert_array_equal, self.loss(*moved), self.loss(*PATCHES))
+        slope = jax.grad(lambda s: self.loss(s)["loss"])(jnp.asarray(PATCHES[0]))
+        np.testing.assert_array_equal((np.asarray(slope) != 0).any(-1), MASK)
+
+    def test_no_gradient_flows_into_teacher_or_center(self):
+        slopes = jax.grad(lambda t, c: self.loss(PATCHES[0], t, center=c)["loss"], argnums=(0, 1))(
+            jnp.asarray(PATCHES[1]), jnp.asarray(CENTER)
+        )
+        assert all((x == 0).all() for x in slopes)
+
+    def test_accuracy_and_what_guessing_the_commonest_class_scores(self):
+        teacher, mask = np.eye(5)[[[2, 2, 0, 1], [2, 3, 4, 4]]] * 9, np.ones((2, 4), bool)
+        mask[1, 2:] = False  # 2, 2, 0, 1, 2, 3 are hidden
+        said = np.eye(5)[[[2, 1, 0, 0], [2, 2, 4, 4]]]
+        got = self.loss(said, teacher, mask, np.zeros(5))
+        np.testing.assert_allclose(got["proxy_accuracy"], 3 / 6)
+        np.testing.assert_allclose(got["chance"], 3 / 6)
+        np.testing.assert_allclose(got["teacher_entropy"], 0, atol=1e-9)
+
+    def test_nothing_hidden(self):
+        got = self.loss(PATCHES[0], mask=np.zeros((4, 6), bool))
+        assert all(value == 0 for value in got.values())
+
+
 @pytest.mark.usefixtures("x64")
 class TestSIGReg:
     def test_it_tells_a_gaussian_from_anything_else(self):
@@ -180,11 +228,16 @@ class TestSIGReg:
         ),
         lambda a, b, **kw: sigreg(a + b, jax.random.key(1), 9, **kw),
         lambda a, b, **kw: regression.center_mse(jnp.stack([a, b, a * b]), 2, **kw),
+        lambda a, b, **kw: sum(
+            clustering.masked_dino(
+                a[:, None], b[:, None], b[:, :1] > -0.5, jnp.zeros(5), **kw
+            ).values()
+        ),
         lambda a, b, **kw: jnp.sum(
             clustering.follow_center(jnp.ones(5), jnp.stack([a, b]), **kw) ** 2
         ),
     ],
-    ids=["dino", "sigreg", "center_mse", "follow_center"],
+    ids=["dino", "sigreg", "center_mse", "masked_dino", "follow_center"],
 )
 @pytest.mark.usefixtures("x64")
 def test_axis_name_gives_the_loss_of_the_whole_batch(loss):

@@ -28,6 +28,10 @@ def resnet_by_4(**options):
     return encoders.build("resnet", blocks=(1, 1), width=8, stem="2x2", **options)
 
 
+def vit_cls(**options):
+    return vit(**options).clone(pool="cls")
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -70,6 +74,7 @@ CASES = {
         {"tile": 4, "permutations": 10, "channel_shift": 1, "hidden": 16},
     ),
     "dino": ((resnet, vit), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
+    "ibot": ((vit_cls,), {"k": 32, "hidden": 32, "bottleneck": 16, "momentum": 0.9}),
     "lejepa": ((resnet, vit), {"hidden": 32, "out": 8, "directions": 16}),
     "simsiam": ((resnet, vit), {"hidden": 32, "out": 16, "bottleneck": 8}),
     "deepcluster": ((resnet, vit), {"clusters": 4, "pca": 6}),

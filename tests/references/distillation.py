@@ -37,6 +37,28 @@ def dino_center(center, teacher_output, momentum):
     return center * momentum + rows.sum(0) / len(rows) * (1 - momentum)
 
 
+def ibot(student_cls, student_patch, teacher_cls, teacher_patch, mask, centers, temps):
+    """bytedance/ibot main_ibot.py iBOTLoss.forward; [views n k], [views n t k], mask [views n t].
+
+    centers and temps: of the class token and of patches; the student's temperature is 0.1.
+    """
+    total_loss2, n_loss_terms2 = 0, 0
+    teacher_patch = softmax((teacher_patch - centers[1]) / temps[1])
+    for v in range(len(teacher_patch)):
+        loss2 = (-teacher_patch[v] * np.log(softmax(student_patch[v] / 0.1))).sum(-1)
+        loss2 = (loss2 * mask[v]).sum(-1) / np.maximum(mask[v].sum(-1), 1.0)
+        total_loss2 += loss2.mean()
+        n_loss_terms2 += 1
+    total_loss1 = dino(student_cls, teacher_cls, centers[0], 0.1, temps[0])
+    return total_loss1, total_loss2 / n_loss_terms2
+
+
+def ibot_patch_center(center, teacher_patch, momentum):
+    """bytedance/ibot main_ibot.py iBOTLoss.update_center; outputs are [views n t k]."""
+    means = teacher_patch.mean(2).reshape(-1, teacher_patch.shape[-1])
+    return center * momentum + means.sum(0) / len(means) * (1 - momentum)
+
+
 def dino_temperatures(warmup_temp, temp, warmup_epochs, epochs):
     """facebookresearch/dino main_dino.py DINOLoss.__init__: the teacher's, epoch by epoch."""
     return np.concatenate(
