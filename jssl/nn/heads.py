@@ -173,7 +173,7 @@ class DINOHead(nn.Module):
         return z, layers[-1 if patches else 0](z)
 
 
-def freeze_last_layers(params: PyTree, kept: PyTree, frozen: Array) -> PyTree:
+def freeze_last_layers(params: PyTree, kept: PyTree, frozen: bool | Array) -> PyTree:
     """The parameters of a `JointEmbedding` with a `DINOHead`, whose last layers are frozen or not.
 
     params: all of them.
