@@ -48,19 +48,19 @@ METHODS = {
     "deepcluster": deepcluster,
     "mae": mae,
     "simmim": simmim,
+    "beit": beit,
+    "ibot": ibot,
     "data2vec": data2vec,
     "ijepa": ijepa,
-    "beit": beit,
     "vqvae": vqvae,
     "autoencoder": autoencoder,
     "denoising_autoencoder": denoising_autoencoder,
     "inpainting": inpainting,
     "colorization": colorization,
-    "ibot": ibot,
     "rotation": rotation,
-    "supervised": supervised,
     "patch_location": patch_location,
     "jigsaw": jigsaw,
+    "supervised": supervised,
 }
 
 __all__ = [
