@@ -71,13 +71,13 @@ RECIPES = [
 def test_the_whole_step_of_every_config_has_shapes(spec):
     """Rung 1: ``eval_shape`` of init and step as the command line builds them."""
     cfg = config.load(spec)
-    side = cfg.data.size or 28
+    side, channels = cfg.data.size or 28, cfg.data.channels or 1
     with cfg.unlocked(), cfg.ignore_type():
         cfg.augment.size, cfg.augment.mean, cfg.augment.std = side, (0.3,), (0.3,)
     build.check(cfg)
     facts = {
         "example": {
-            "image": [[side, side, 1], "uint8"],
+            "image": [[side, side, channels], "uint8"],
             "label": [[], "int32"],
             "index": [[], "int32"],
         },

@@ -41,7 +41,7 @@ class Views(NamedTuple):
       small ones the first alone.
     prepare: ``batch -> [n h w c]``, not augmented, normalised.
     restore: normalised images back to [0, 1].
-    normalize: images in [0, 1] to what the views are.
+    unrestore: images in [0, 1] to what the views are.
     """
 
     view: Callable[[Array, Batch], Array]
@@ -49,7 +49,7 @@ class Views(NamedTuple):
     crops: Callable[[Array, Batch], list[Array]]
     prepare: Callable[[Batch], Array]
     restore: Callable[[Array], Array]
-    normalize: Callable[[Array], Array]
+    unrestore: Callable[[Array], Array]
 
 
 def statistics(source, examples: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -94,7 +94,7 @@ def views(config) -> Views:
         crops=lambda key, batch: crops(key, pixels(batch)),
         prepare=prepare,
         restore=lambda x: jnp.clip(image.denormalize(x, mean, std), 0, 1),
-        normalize=lambda x: image.normalize(x, mean, std),
+        unrestore=lambda x: image.normalize(x, mean, std),
     )
 
 

@@ -79,7 +79,7 @@ def denoising_autoencoder(
     view: Callable[[Array, Batch], Array],
     prepare: Callable[[Batch], Array],
     restore: Callable[[Array], Array],
-    normalize: Callable[[Array], Array],
+    unrestore: Callable[[Array], Array],
     *,
     noise: str = "masking",
     level: float = 0.25,
@@ -92,7 +92,7 @@ def denoising_autoencoder(
 
     Args:
       encoder, view, prepare, restore, code, width: as in `autoencoder`.
-      normalize: images in [0, 1] to what the view is.
+      unrestore: images in [0, 1] to what the view is.
       noise: "masking", "salt_and_pepper" or "gaussian" (`jssl.augment.noise`), in the images'
         range of [0, 1].
       level: share of corrupted values, or of Gaussian noise the deviation.
@@ -111,7 +111,7 @@ def denoising_autoencoder(
         k_view, k_noise = jax.random.split(key)
         image = view(k_view, batch)
         noisy, corrupted = NOISES[noise](k_noise, restore(image), level)
-        return {"image": image, "given": normalize(noisy), "corrupted": corrupted}
+        return {"image": image, "given": unrestore(noisy), "corrupted": corrupted}
 
     return _method(encoder, views, prepare, restore, code, width, alpha, beta, given="noisy")
 
@@ -133,7 +133,7 @@ def _method(
     def loss(params, state, views, key, step):
         image = views["image"]
         pred, state = forward(net(image), params, state, views["given"], key)
-        # The squared loss of real-valued inputs, with the 2010 paper's emphasis; (7) and (9) there.
+        # The squared loss of real-valued inputs, with the emphasis of the 2010 paper.
         value = reconstruction.emphasized_mse(pred, image, views["corrupted"], alpha, beta)
         return value, Out(state, {"loss": value})
 

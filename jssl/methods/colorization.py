@@ -25,7 +25,7 @@ def colorization(
     view: Callable[[Array, Batch], Array],
     prepare: Callable[[Batch], Array],
     restore: Callable[[Array], Array],
-    normalize: Callable[[Array], Array],
+    unrestore: Callable[[Array], Array],
     *,
     stride: int = 4,
     width: int = 64,
@@ -43,7 +43,7 @@ def colorization(
         in the released code.
       prepare: ``batch -> [n h w 3]``, the unaugmented images, normalised as the view is.
       restore: normalised images back to [0, 1].
-      normalize: images in [0, 1] to what the view is.
+      unrestore: images in [0, 1] to what the view is.
       stride: pixels of the image along a side of one that is told the colour of.
       width: channels of the decoder's last stage.
       uniform: lambda of the class rebalancing, in [0, 1]: 1 for none.
@@ -77,7 +77,7 @@ def colorization(
         return jnp.broadcast_to(colors.lightness_to_gray(lab[..., :1]), lab.shape)
 
     def colorless(images):
-        return normalize(gray(to_lab(images)).astype(images.dtype))
+        return unrestore(gray(to_lab(images)).astype(images.dtype))
 
     def coarse(images):
         return {"size": tuple(-(-side // stride) for side in images.shape[1:3])}

@@ -72,9 +72,9 @@ def inpainting(
       width: channels of the decoder's last stage.
 
     The loss is the reconstruction loss, equation 1. The adversarial one (equations 2 and 3) is left
-    out: it makes sharper pictures, and is trained by an optimizer of its own. For learning features
-    the paper leaves it out too, having found no way to make it converge (section 5.2). The ten
-    times heavier weight of a strip around a central region is left out as well.
+    out: it makes pictures sharper, and its discriminator has an optimizer of its own. The paper's
+    features were learned without it, too (section 5). Left out as well is that a central region is
+    predicted with a strip around it, whose error weighs ten times as much.
 
     Raises:
       ValueError: for an unknown region, an option out of range or, when it is traced, a share that

@@ -92,6 +92,8 @@ CASES = {
         },
     ),
 }
+# What asks for colours takes RGB images alone.
+OF_COLORS = ("colorization",)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")
@@ -136,7 +138,7 @@ def make(
         "crops": lambda key, batch: crops(key, pixels(batch)),
         "prepare": lambda batch: image.normalize(image.resize(pixels(batch), size), MEAN, STD),
         "restore": lambda x: jnp.clip(image.denormalize(x, MEAN, STD), 0, 1),
-        "normalize": lambda x: image.normalize(x, MEAN, STD),
+        "unrestore": lambda x: image.normalize(x, MEAN, STD),
         "total_steps": steps,
         "steps_per_epoch": steps_per_epoch,
         "examples": examples,
