@@ -23,6 +23,7 @@ COLUMNS = {
 BASELINES = {"mean_fill": "mean fill", "blur": "blur"}
 MASKED = "masked"  # what `Method.reconstruct` calls an input of which a part is hidden
 WINDOW, SIGMA = 11, 1.5  # of SSIM, in pixels
+WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # in pixels, of the blurs of an image distorted all over
 # The PSNR of rounding to 8 bits. In a mean over images a better one counts as this: one image that
 # is restored exactly would make it infinite.
 MOST_PSNR = float(10 * np.log10(12 * 255**2))
@@ -209,8 +210,10 @@ def table(batches: Iterable[Mapping[str, Float[np.ndarray, "_ h w c"]]]) -> dict
     """
     measured, shares, names = {}, [], ()
     for batch in batches:
-        names = tuple(batch)
-        columns, share = _measure(tuple(batch.values()), masked=names[1] == MASKED)
+        names, pictures = tuple(batch), tuple(batch.values())
+        masked, side = names[1] == MASKED, max(pictures[0].shape[1:3])
+        sigmas = (side / 8, side / 16, side / 32, side / 64) if masked else WIDTHS
+        columns, share = _measure(pictures, masked, sigmas)
         shares.append(np.asarray(share))
         for column, values in columns.items():
             measured.setdefault(column, []).append(np.asarray(values, np.float64))
@@ -218,24 +221,23 @@ def table(batches: Iterable[Mapping[str, Float[np.ndarray, "_ h w c"]]]) -> dict
         raise ValueError("there must be at least one image, got none")
     means = {column: _means(column, np.concatenate(v, axis=1)) for column, v in measured.items()}
     # What `_measure` returns begins with the mean and the blurs.
-    total = len(means["psnr"])
-    count = total - len(names[1:])
+    count, total = 1 + len(sigmas), len(means["psnr"])
     best = max(range(1, count), key=lambda row: means["psnr"][row])
     rows = zip([*BASELINES, *names[1:]], [0, best, *range(count, total)], strict=True)
     given = names[1] if len(names) > 2 else None
     return {
         "given": given,
         "images": sum(map(len, shares)),
-        "hidden": float(np.concatenate(shares).mean()) if given == MASKED else None,
+        "hidden": float(np.concatenate(shares).mean()) if masked else None,
         "rows": {
             name: {c: means[c][row] if c in means else None for c in COLUMNS} for name, row in rows
         },
-        "notes": _notes(given, names[-1]),
+        "notes": _notes(given, names[-1], sigmas[best - 1]),
     }
 
 
-@partial(jax.jit, static_argnames="masked")
-def _measure(pictures, masked):
+@partial(jax.jit, static_argnames=("masked", "sigmas"))
+def _measure(pictures, masked, sigmas):
     """By column [rows n]: the mean, the blurs, then the pictures without the original."""
     original, *others = pictures
     given = others[0] if len(others) > 1 else original
@@ -243,11 +245,10 @@ def _measure(pictures, masked):
     places = {"": None}
     if masked:
         places["_hidden"] = hidden
-        widths = [max(given.shape[1:3]) / parts for parts in (8, 16, 32, 64)]
-        fills = [mean_fill(given, hidden), *(blur_fill(given, hidden, s) for s in widths)]
+        fills = [mean_fill(given, hidden), *(blur_fill(given, hidden, s) for s in sigmas)]
     else:
         mean = jnp.broadcast_to(jnp.mean(given, (1, 2), keepdims=True), given.shape)
-        fills = [mean, *(blur(given, sigma) for sigma in (0.5, 0.75, 1.0, 1.5, 2.0))]
+        fills = [mean, *(blur(given, sigma) for sigma in sigmas)]
     rows = jnp.stack([*fills, *others])
     measures = {"psnr": psnr}
     if min(original.shape[1:3]) >= WINDOW:
@@ -268,11 +269,17 @@ def _means(column: str, values: np.ndarray) -> list[float | None]:
     return values.mean(axis=1).tolist() if values.size else [None] * len(values)
 
 
-def _notes(given, reconstruction):
+def _notes(given, reconstruction, sigma):
+    blur = f"(sigma {sigma:.3g} pixels, the best of several)"
     if given == MASKED:
-        notes = ["hidden: the pixels in which the input differs from the original"]
+        notes = [
+            "hidden: the pixels in which the input differs from the original",
+            f"mean fill, blur: hidden pixels from the visible ones {blur}",
+        ]
     else:
-        notes = [f"mean fill and blur: the mean of the {given or 'original'} image, and its blur"]
+        notes = [f"mean fill, blur: the mean of the {given or 'original'} image, its blur {blur}"]
+    if given is None:
+        notes.append("nothing is hidden from a blur, while the reconstruction has its code alone")
     _, told, what = reconstruction.rstrip(")").partition(" (")
     if told:
         notes.append(

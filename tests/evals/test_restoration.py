@@ -165,7 +165,7 @@ def test_table_of_a_masked_input():
     blurs = [restoration.blur_fill(masked, hidden, 16 / k) for k in (8, 16, 32, 64)]
     expected = max(float(np.mean(restoration.psnr(b, x, hidden)[:4])) for b in blurs)
     assert rows["blur"]["psnr_hidden"] == pytest.approx(expected, rel=1e-5)
-    assert len(result["notes"]) == 1
+    assert len(result["notes"]) == 2
     text = restoration.format_table(result).splitlines()
     assert text[4].split()[0] == "reconstruction"
     assert "  20.0 dB  " in text[4]
@@ -190,7 +190,8 @@ def test_table_of_an_input_that_is_distorted_all_over_and_of_none():
     assert list(result["rows"]) == ["mean_fill", "blur", "reconstruction"]
     assert result["given"] is None
     assert result["rows"]["blur"]["ssim"] is None  # smaller than the window
-    assert "original" in result["notes"][0]
+    assert "mean of the original image, its blur (sigma 0.5 pixels" in result["notes"][0]
+    assert "code alone" in result["notes"][1]
     with pytest.raises(ValueError, match="at least one image"):
         restoration.table([])
 
