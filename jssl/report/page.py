@@ -257,8 +257,8 @@ def _restoration(run: Run) -> str:
     if run.restoration is None:
         return ""
     return _lead(
-        "Measured on held-out images, beside what needs no learning: the mean of what can be"
-        " seen, and a blur of it. A reconstruction that does not beat them learned little of use."
+        "Measured beside what needs no learning: the mean of what can be seen, and a blur of it. A"
+        " reconstruction that does not beat them learned little of use."
     ) + pictures.restoration(run.restoration)
 
 
