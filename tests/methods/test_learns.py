@@ -26,6 +26,10 @@ def vit(**options):
     return encoders.build("vit", dim=64, depth=2, heads=2, patch=4, pool="mean", **options)
 
 
+def vit_cls(**options):
+    return encoders.build("vit", dim=32, depth=2, heads=2, patch=7, **options)
+
+
 # Encoder, optimizer, method options other than those of the ladder.
 RECIPES = {
     "simclr": (resnet, optimizers.sgd(0.2), {"hidden": 128, "out": 64, "temperature": 0.2}),
@@ -85,6 +89,12 @@ RECIPES = {
         optimizers.sgd(0.3),
         {"k": 256, "hidden": 128, "bottleneck": 64, "momentum": 0.9, "norm": "batch"}
         | {"teacher_temperature": 0.04},
+    ),
+    "ibot": (
+        vit_cls,
+        optimizers.adamw(3e-3),
+        {"k": 1024, "hidden": 256, "bottleneck": 64, "momentum": 0.9, "norm": "batch"}
+        | {"teacher_temperature": 0.04, "patch_temperature": 0.04, "freeze_last_layer_epochs": 0},
     ),
     "lejepa": (resnet, optimizers.adamw(2e-3), {"hidden": 128, "out": 32, "directions": 128}),
     "simsiam": (
