@@ -4,7 +4,7 @@ jssl pretrain --config simclr --workdir runs/simclr
 jssl pretrain --config simclr:data=arrays:cifar10_jpeg.npz,epochs=10 --workdir runs/cifar
 jssl pretrain --config simclr:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-CIFAR-10 by the protocol of README.md: kNN 49.0 %, linear 50.0 %.
+CIFAR-10 by the protocol of README.md: kNN 49.2 ± 0.6 %, linear 50.8 ± 0.7 %.
 """
 
 from jssl.cli.config import imagenet, small_images
