@@ -20,7 +20,8 @@ _TO_XYZ = np.array(
         [0.019334, 0.119193, 0.950227],
     ]
 ) / np.array([[0.95047], [1.0], [1.08883]])
-_DELTA = 6 / 29
+# Where the cube root of Lab becomes a line, and its slope: the rounded numbers of scikit-image.
+_KNEE, _SLOPE = 0.008856, 7.787
 
 GRID = 10
 # The bins of Zhang et al.'s released code (``pts_in_hull``): for each a from -90 on the lowest and
@@ -45,7 +46,7 @@ def rgb_to_lab(x: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     x = _wide(x)
     linear = jnp.where(x > 0.04045, ((jnp.maximum(x, 0) + 0.055) / 1.055) ** 2.4, x / 12.92)
     t = jnp.einsum("...c,dc->...d", linear, jnp.asarray(_TO_XYZ, x.dtype), precision="highest")
-    f = jnp.where(t > _DELTA**3, jnp.cbrt(t), t / (3 * _DELTA**2) + 4 / 29)
+    f = jnp.where(t > _KNEE, jnp.cbrt(t), _SLOPE * t + 4 / 29)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
@@ -121,7 +122,7 @@ def _wide(x):
 
 
 def _cubed(f):
-    return jnp.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
+    return jnp.where(f > _KNEE ** (1 / 3), f**3, (f - 4 / 29) / _SLOPE)
 
 
 def _compand(x):
