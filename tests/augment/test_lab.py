@@ -126,7 +126,7 @@ def test_annealed_mean_goes_from_the_mean_to_the_mode():
     sharp /= sharp.sum(1, keepdims=True)
     np.testing.assert_allclose(decode(jnp.asarray(logits)), sharp @ lab.AB_BINS, rtol=1e-9)
     mode = lab.AB_BINS[logits.argmax(1)]
-    np.testing.assert_allclose(decode(jnp.asarray(logits), 1e-4), mode, atol=1e-6)
+    np.testing.assert_allclose(decode(jnp.asarray(logits), 1e-6), mode, atol=1e-6)
 
 
 @pytest.mark.usefixtures("x64")
