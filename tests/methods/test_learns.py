@@ -23,6 +23,10 @@ def resnet(**options):
     return encoders.build("resnet", blocks=(1, 1, 1), width=16, stem="2x2", **options)
 
 
+def resnet_by_4(**options):
+    return encoders.build("resnet", blocks=(1, 1), width=16, stem="2x2", **options)
+
+
 def vit(**options):
     return encoders.build("vit", dim=64, depth=2, heads=2, patch=4, pool="mean", **options)
 
