@@ -69,8 +69,8 @@ def vqvae(
     """An autoencoder through a grid of discrete codes: a tokenizer for others.
 
     Args:
-      encoder: a module that returns `Features` with one token for every cell, such as a ResNet
-        that halves the image log2(patch) times, or a ViT of that patch.
+      encoder: has one token for every cell, as a ResNet that halves the image log2(patch) times,
+        or a ViT of that patch.
       view: ``(key, batch) -> [n h w c]``, one random view.
       prepare: ``batch -> [n h w c]``, the unaugmented images, normalised as the view is.
       restore: normalised images back to [0, 1].
@@ -141,7 +141,7 @@ def vqvae(
         flat = z.reshape(-1, dim), codes.reshape(-1)
         book = codebook.follow(state["codebook"], *flat, k_codebook, decay=decay, dead=dead)
         metrics = {"loss": value, "reconstruction": reconstruction, "commitment": commitment}
-        metrics["perplexity"] = codebook.perplexity(codes, k)
+        metrics |= {"perplexity": codebook.perplexity(codes, k)}
         return value, Out({"stats": stats, "codebook": book}, metrics)
 
     def after(params, state, step):
@@ -167,5 +167,4 @@ def vqvae(
         codes = tokenize(params, state, images)
         return {"original": restore(images), "reconstruction": decode(params, state, codes)}
 
-    codes = Codes(k, encode, decode)
-    return Method(init, view, loss, after, embed, reconstruct, codes=codes)
+    return Method(init, view, loss, after, embed, reconstruct, codes=Codes(k, encode, decode))

@@ -77,7 +77,7 @@ class TestVQVAE:
         pixels = image.normalize(image.as_float(batch["image"]), cases.MEAN, cases.STD)
         shown = jax.jit(method.reconstruct)(train.params, train.state, pixels, jax.random.key(0))
         assert list(shown) == ["original", "reconstruction"]
-        np.testing.assert_allclose(shown["original"], batch["image"] / 255.0, atol=1e-6)
+        np.testing.assert_allclose(shown["original"], np.asarray(batch["image"]) / 255, atol=1e-6)
         decoded = jax.jit(method.codes.decode)(train.params, train.state, codes)
         np.testing.assert_allclose(shown["reconstruction"], decoded, atol=1e-6)
         assert decoded.min() >= 0
