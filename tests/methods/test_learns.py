@@ -197,11 +197,6 @@ MARKED = [
 def make(name, **more):
     encoder, tx, options = RECIPES[name]
     facts = {"steps": STEPS, "steps_per_epoch": EXAMPLES // BATCH, "examples": EXAMPLES}
-    method = cases.make(name, encoder, size=28, scale=(0.4, 1.0), **facts, options=options)
-    first, last, losses = train(name, method, tx)
-    before, *_ = measure(name, method, first.params, first.state)
-    after, rank, deviation, dimensions = measure(name, method, last.params, last.state)
-    ),
     more |= {"size": 28, "scale": (0.4, 1.0), "options": options} | facts
     return cases.make(name, encoder, **more), tx
 
@@ -209,7 +204,7 @@ def make(name, **more):
 def frozen(name):
     """A method trained before, as another is given it."""
     method, tx = make(name)
-    _, last, _ = train(method, tx)
+    _, last, _ = train(name, method, tx)
     learned = Vars(last.params, last.state)
     return method._replace(init=lambda key, batch: learned)
 
@@ -217,9 +212,9 @@ def frozen(name):
 @pytest.mark.parametrize("name", MARKED)
 def test_learns(name):
     method, tx = make(name, tokenizer=frozen("vqvae") if name == "beit" else None)
-    first, last, losses = train(method, tx)
-    before, *_ = measure(method, first.params, first.state)
-    after, rank, deviation, dimensions = measure(method, last.params, last.state)
+    first, last, losses = train(name, method, tx)
+    before, *_ = measure(name, method, first.params, first.state)
+    after, rank, deviation, dimensions = measure(name, method, last.params, last.state)
     assert after > before + 0.03, (before, after, rank, deviation)
     assert after > 0.55
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
