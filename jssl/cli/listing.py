@@ -15,14 +15,12 @@ SOURCES = {
 
 def listing(arguments) -> int:
     """Prints methods, encoders, configs, recipes and so on; ``--json`` as one object."""
-    files = shipped_configs()
+    files, titles = shipped_configs(), _titles()
     found = {
-        "methods": {
-            name: _title("methods", name) for name in _keys("methods/__init__.py", "METHODS")
-        },
+        "methods": {name: titles[name] for name in _keys("methods/__init__.py", "METHODS")},
         "encoders": _keys("nn/encoders.py", "ENCODERS"),
         "optimizers": _keys("train/optimizers.py", "OPTIMIZERS"),
-        "configs": {name: _first_line(file) for name, file in files.items()},
+        "configs": {name: _title(ast.parse(file.read_text())) for name, file in files.items()},
         "recipes": {name: r for name, file in files.items() if len(r := _recipes(file)) > 1},
         "sources": SOURCES,
     }
@@ -64,9 +62,17 @@ def _recipes(file) -> list[str]:
     return list(dict.fromkeys(recipes))
 
 
-def _title(room: str, name: str) -> str:
-    return _first_line(PACKAGE / room / f"{name}.py")
+def _titles() -> dict[str, str]:
+    """The first line of each method's file; of the function, where a file holds several."""
+    titles = {}
+    for node in ast.parse((PACKAGE / "methods/__init__.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("jssl.methods."):
+            tree = ast.parse((PACKAGE.parent / f"{node.module.replace('.', '/')}.py").read_text())
+            functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+            for name in (alias.name for alias in node.names):
+                titles[name] = _title(tree if len(node.names) == 1 else functions[name])
+    return titles
 
 
-def _first_line(file) -> str:
-    return (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
+def _title(node) -> str:
+    return (ast.get_docstring(node) or "").split("\n")[0]
