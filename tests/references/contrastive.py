@@ -53,3 +53,18 @@ def nnclr(nn, p, temperature):
 def nearest(z, queue):
     """The pseudocode's NN: neighbours of z in the queue by cosine."""
     return queue[np.argmax(l2_normalize(z) @ l2_normalize(queue).T, 1)]
+
+
+def clip(a, b, scale):
+    """mlfoundations/open_clip src/open_clip/loss.py ClipLoss, on one device."""
+    logits = scale * l2_normalize(a) @ l2_normalize(b).T
+    labels = np.eye(len(a))
+    per_image = softmax_cross_entropy(labels, logits).mean()
+    return (per_image + softmax_cross_entropy(labels, logits.T).mean()) / 2
+
+
+def siglip(a, b, scale, bias):
+    """google-research/big_vision trainers/proj/image_text/siglip.py, on one device."""
+    logits = l2_normalize(a) @ l2_normalize(b).T * scale + bias
+    sign = -np.ones_like(logits) + 2 * np.eye(len(a))
+    return np.mean(-np.sum(-np.logaddexp(0, -sign * logits), axis=-1))

@@ -1,0 +1,124 @@
+"""The ring against the dense form: value, gradient, memory, products."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from references.agreement import agree_when_split
+
+from jssl.losses import contrastive, ring
+
+QUEUE = np.random.default_rng(2).normal(size=(11, 6))
+QUEUE /= np.linalg.norm(QUEUE, axis=1, keepdims=True)
+
+
+def moco(a, b, **options):
+    return contrastive.infonce_accuracy(a, b, jnp.asarray(QUEUE, a.dtype), **options)
+
+
+def of_batch(x, axis_name=None):
+    """A scalar that every device knows, as what is learned is."""
+    return jnp.mean(x) if axis_name is None else jax.lax.pmean(jnp.mean(x), axis_name)
+
+
+def clip(a, b, axis_name=None, **options):
+    scale = of_batch(a, axis_name) + 9
+    return contrastive.clip_accuracy(a, b, scale, axis_name=axis_name, **options)
+
+
+def siglip(a, b, axis_name=None, **options):
+    scale, bias = of_batch(a, axis_name) + 9, of_batch(b, axis_name) - 4
+    return contrastive.siglip_accuracy(a, b, scale, bias, axis_name=axis_name, **options)
+
+
+# Scale and bias are made of the inputs, so that their gradients are compared too.
+LOSSES = {
+    "ntxent": contrastive.ntxent_accuracy,
+    "dcl": contrastive.decoupled_accuracy,
+    "dclw": functools.partial(contrastive.decoupled_accuracy, sigma=0.5),
+    "infonce": contrastive.infonce_accuracy,
+    "infonce_queue": moco,
+    "clip": clip,
+    "siglip": siglip,
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def mesh_of(devices):
+    return jax.make_mesh(
+        (max(1, devices // 2), min(2, devices)),
+        ("replica", "fsdp"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=jax.devices()[:devices],
+    )
+
+
+def views(n, d=6, devices=1, dtype=np.float64):
+    """Partners alike enough for some to be the nearest, on the given devices."""
+    rng = np.random.default_rng(n)
+    a = rng.normal(size=(n, d))
+    b = a + 0.7 * rng.normal(size=(n, d))
+    split = NamedSharding(mesh_of(devices), PartitionSpec(("replica", "fsdp")))
+    return [jax.device_put(jnp.asarray(x, dtype), split) for x in (a, b)]
+
+
+def program(loss, **options):
+    """Value, accuracy and the gradient by both inputs, compiled as one."""
+    f = functools.partial(loss, **options)
+    return jax.jit(jax.value_and_grad(f, argnums=(0, 1), has_aux=True))
+
+
+def close(got, expected, rtol=1e-12):
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        assert np.max(np.abs(x - y)) <= rtol * np.max(np.abs(y)), np.max(np.abs(x - y))
+
+
+@functools.cache
+def dense(loss):
+    return jax.device_get(program(loss, loss_impl="dense")(*views(48)))
+
+
+@pytest.fixture
+def in_chunks(monkeypatch):
+    """Chunks of five columns, which divide nothing here."""
+    monkeypatch.setattr(ring, "chunk_of", lambda rows, columns: min(columns, 5))
+
+
+@every_loss
+@pytest.mark.usefixtures("x64", "in_chunks")
+class TestEqual:
+    @pytest.mark.parametrize("devices", [1, 2, 8])
+    def test_the_dense_form(self, loss, devices):
+        expected = dense(loss)
+        assert 0.1 < expected[0][1] < 1
+        got = program(loss, loss_impl="ring")(*views(48, devices=devices))
+        close(got, expected)
+
+    def test_without_a_mesh(self, loss):
+        """As on a laptop, where nothing says where arrays are."""
+        inputs = [jnp.asarray(np.asarray(x)) for x in views(14)]
+        close(program(loss, loss_impl="ring")(*inputs), program(loss, loss_impl="dense")(*inputs))
+
+    def test_within_shard_map(self, loss):
+        """``axis_name`` given, as in the dense form; the accuracy is the whole batch's too."""
+        a, b = views(16)
+        agree_when_split(lambda a, b, **options: sum(loss(a, b, loss_impl="ring", **options)), a, b)
+
+
+@every_loss
+def test_the_largest_array_is_not_the_matrix(loss):
+    """Temporaries of the compiled gradient, a device: four times the batch, a few times as much."""
+
+    def temporaries(n, loss_impl):
+        inputs = views(n, d=8, devices=8, dtype=np.float32)
+        compiled = program(loss, loss_impl=loss_impl).lower(*inputs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    if loss is moco:
+        pytest.skip("the queue's logits grow with the batch in both forms")
+    assert temporaries(8192, "ring") < 5 * temporaries(2048, "ring")
+    assert temporaries(8192, "ring") < temporaries(8192, "dense") / 3
