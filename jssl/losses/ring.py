@@ -26,15 +26,13 @@ IMPLS = ("auto", "dense", "ring")
 LIMIT = 2**30  # bytes of dense logits a device, above which "auto" takes the ring
 BLOCK = 2**24  # logits a device has at a time: 64 MiB in float32
 
-Axes = str | tuple[str, ...] | None
-
 
 def wanted(
     loss_impl: str,
     x: Float[Array, "n d"],
     columns: int | None = None,
     *,
-    axis_name: Axes = None,
+    axis_name: str | None = None,
 ) -> bool:
     """Whether a loss is to take the ring.
 
@@ -43,7 +41,6 @@ def wanted(
         1 GiB on a device.
       x: the rows.
       columns: how many there are; as many as rows by default.
-      axis_name: see above.
 
     Raises:
       ValueError: if ``loss_impl`` is none of these.
@@ -59,14 +56,13 @@ def wanted(
 
 
 def among_others(
-    x: Float[Array, "n d"], without_partner: bool = False, *, axis_name: Axes = None
+    x: Float[Array, "n d"], without_partner: bool = False, *, axis_name: str | None = None
 ) -> tuple[Float[Array, "n"], Int[Array, "n"]]:
     """Log-sum-exp of each row with all others of the batch, and which of them is nearest.
 
     Args:
       x: both views of each example beside each other, of length temperature ** -1/2.
       without_partner: leave the other view out of the sum; it may still be the nearest.
-      axis_name: see above.
 
     Returns:
       [n] log-sum-exp, and [n] the index in the whole batch of the first that is nearest.
@@ -79,18 +75,14 @@ def among_keys(
     k: Float[Array, "m d"],
     *,
     whole: bool = False,
-    axis_name: Axes = None,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, "n"], Float[Array, "n"], Int[Array, "n"]]:
     """Log-sum-exp of each query with all keys, the highest logit, and the index of its key.
 
     The keys and the highest logit have no gradient. That of the log-sum-exp is the mean of the
     keys under the softmax: it is gathered on the way, and no second round is needed.
 
-    Args:
-      q: queries.
-      k: keys.
-      whole: every device has all keys, as of a queue, and none go round.
-      axis_name: see above.
+    ``whole``: every device has all keys, as of a queue, and none go round.
     """
     k = lax.stop_gradient(k)
     if whole:
@@ -103,7 +95,7 @@ def among_keys(
 
 
 def both_ways(
-    a: Float[Array, "n d"], b: Float[Array, "n d"], *, axis_name: Axes = None
+    a: Float[Array, "n d"], b: Float[Array, "n d"], *, axis_name: str | None = None
 ) -> tuple[Float[Array, "n"], Float[Array, "n"], Int[Array, "n"], Int[Array, "n"]]:
     """Log-sum-exp of each row with all columns, of each column with all rows, and the nearest."""
     return _split(_both_ways, axis_name, a, b)
@@ -114,7 +106,7 @@ def sigmoids(
     b: Float[Array, "n d"],
     bias: Float[Array, ""],
     *,
-    axis_name: Axes = None,
+    axis_name: str | None = None,
 ) -> tuple[Float[Array, "n"], Int[Array, "n"], Int[Array, "n"]]:
     """Each row's sum of -log sigmoid(± logit), + for its partner, and the nearest both ways."""
     bias = bias + jnp.zeros_like(a[:, 0])  # a row's own, so that its gradient needs no collective

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl import require
-from jssl.losses import contrastive, spread
+from jssl.losses import contrastive, ring, spread
 from jssl.losses.geometry import l2_normalize
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import queue as fifo
@@ -31,6 +31,7 @@ def moco_v2(
     hidden: int = 2048,
     out: int = 128,
     groups: int = 1,
+    loss_impl: str = "auto",
 ) -> Method:
     """Contrastive learning with a dictionary: negatives are a queue of keys of earlier batches.
 
@@ -46,11 +47,13 @@ def moco_v2(
       out: width of its output.
       groups: batch norm sees the batch in this many groups, as on that many devices, and the keys
         in other groups than the queries (section 3.3, "Shuffling BN"). With 1 it sees it whole.
+      loss_impl: "dense", "ring" without the matrix of logits, or "auto", see `contrastive`.
 
     Raises:
       ValueError: if an option is out of range; when the step is traced, if the batch (its part,
         where ``train.accumulate`` splits it) does not divide the queue, or the groups the batch.
     """
+    require.one_of(ring.IMPLS, loss_impl=loss_impl)
     require.positive(temperature=temperature)
     require.fraction(momentum=momentum)
     require.at_least(1, groups=groups)
@@ -83,7 +86,9 @@ def moco_v2(
         # Algorithm 1; the key encoder moved at the end of the step before, in `after`.
         made, stats = forward_groups(net, params, state["stats"], views[:, 0], k_query, groups)
         k, key_stats = keys_of(views[:, 1], state, k_key)
-        value, accuracy = contrastive.infonce_accuracy(made.z, k, state["queue"], temperature)
+        value, accuracy = contrastive.infonce_accuracy(
+            made.z, k, state["queue"], temperature, loss_impl=loss_impl
+        )
         keys, pointer = fifo.push(state["queue"], state["pointer"], k)
         metrics = {"loss": value, "proxy_accuracy": accuracy} | spread.spread(made.z, k)
         moved = {"stats": stats, "teacher_stats": key_stats, "queue": keys, "pointer": pointer}

@@ -3,13 +3,14 @@
 Chen, Xie & He 2021, arXiv 2104.02057.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 
 from jssl import require
-from jssl.losses import contrastive, spread
+from jssl.losses import contrastive, ring, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn import teacher
 from jssl.nn.forward import forward_apart, start
@@ -29,6 +30,7 @@ def moco_v3(
     out: int = 256,
     layers: int | None = None,
     freeze_patches: bool = True,
+    loss_impl: str = "auto",
 ) -> Method:
     """Contrastive learning with a predictor; the keys are a momentum encoder's, of this batch.
 
@@ -44,10 +46,12 @@ def moco_v3(
       layers: of the projector; None means 3 for a ViT and 2 for any other encoder.
       freeze_patches: keep the random patch projection of a ViT (section 4.2); without meaning for
         any other encoder.
+      loss_impl: "dense", "ring" without the matrix of logits, or "auto", see `contrastive`.
 
     Raises:
       ValueError: if an option is out of range.
     """
+    require.one_of(ring.IMPLS, loss_impl=loss_impl)
     require.positive(temperature=temperature)
     require.fraction(momentum=momentum)
     require.at_least(1, total_steps=total_steps)
@@ -63,6 +67,10 @@ def moco_v3(
     predictor = MLP((hidden, out), **(plain if vit else dtypes))
     base = JointEmbedding(encoder, projector, predictor)
     target = JointEmbedding(encoder, projector)
+
+    infonce = functools.partial(
+        contrastive.infonce_accuracy, temperature=temperature, loss_impl=loss_impl
+    )
 
     def frozen(params, patches):
         """The parameters with this patch projection."""
@@ -81,8 +89,8 @@ def moco_v3(
             target, state["teacher"], state["teacher_stats"], views, k_key
         )
         # Algorithm 1: equation 1 in both directions, times 2 tau; infonce stops the keys' gradient.
-        loss1, accuracy1 = contrastive.infonce_accuracy(made1.p, key2.z, None, temperature)
-        loss2, accuracy2 = contrastive.infonce_accuracy(made2.p, key1.z, None, temperature)
+        loss1, accuracy1 = infonce(made1.p, key2.z)
+        loss2, accuracy2 = infonce(made2.p, key1.z)
         value = 2 * temperature * (loss1 + loss2)
         metrics = {"loss": value, "proxy_accuracy": (accuracy1 + accuracy2) / 2}
         metrics |= spread.spread(made1.z, made2.z)

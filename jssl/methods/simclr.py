@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from jssl import require
-from jssl.losses import contrastive, spread
+from jssl.losses import contrastive, ring, spread
 from jssl.method import Array, Batch, Method, Out, Vars
 from jssl.nn.forward import forward_together, start
 from jssl.nn.heads import MLP, JointEmbedding
@@ -24,6 +24,7 @@ def simclr(
     hidden: int = 2048,
     out: int = 128,
     layers: int = 2,
+    loss_impl: str = "auto",
 ) -> Method:
     """Contrastive learning: tell which two views show the same example.
 
@@ -36,10 +37,12 @@ def simclr(
         code, 2048 with a ResNet-50.
       out: width of its output z.
       layers: of the projector: 2 in SimCLR, 3 in SimCLR v2.
+      loss_impl: "dense", "ring" without the matrix of logits, or "auto", see `contrastive`.
 
     Raises:
       ValueError: if the temperature is not positive or there are fewer than 2 layers.
     """
+    require.one_of(ring.IMPLS, loss_impl=loss_impl)
     require.positive(temperature=temperature)
     require.at_least(2, layers=layers)
     widths = (hidden,) * (layers - 1) + (out,)
@@ -54,7 +57,7 @@ def simclr(
         # One forward pass for both views, so that batch norm sees all 2n of them.
         (_, z, _), state = forward_together(net, params, state, views, key)
         z1, z2 = z[:, 0], z[:, 1]
-        value, accuracy = contrastive.ntxent_accuracy(z1, z2, temperature)
+        value, accuracy = contrastive.ntxent_accuracy(z1, z2, temperature, loss_impl=loss_impl)
         metrics = {"loss": value, "proxy_accuracy": accuracy} | spread.spread(z1, z2)
         return value, Out(state, metrics)
 
