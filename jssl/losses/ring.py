@@ -86,11 +86,10 @@ def among_keys(
     """
     k = lax.stop_gradient(k)
     if whole:
-        lse, peak, nearest = _split(
-            lambda _, q, k: _among_keys(None, q, k), axis_name, q, replicated=k
-        )
+        found = _split(lambda _, q, k: _among_keys(None, q, k), axis_name, q, replicated=k)
     else:
-        lse, peak, nearest = _split(_among_keys, axis_name, q, k)
+        found = _split(_among_keys, axis_name, q, k)
+    lse, peak, nearest = found
     return lse, lax.stop_gradient(peak), nearest
 
 
@@ -246,9 +245,8 @@ def _among_others_forward(without_partner, axis, x):
     own = _index(axis, x)
 
     def visit(carry, guests, luggage):
-        nearest, total = carry
         logits, summed = _masked(without_partner, x, own, *guests)
-        return (_nearest(nearest, logits, guests[1]), _add(total, summed)), luggage
+        return (_nearest(carry[0], logits, guests[1]), _add(carry[1], summed)), luggage
 
     ((_, nearest), total), _ = _around(axis, len(x), visit, _start(x), (x, own))
     lse = _logsumexp(total)
@@ -280,10 +278,9 @@ _among_others.defvjp(_among_others_forward, _among_others_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _among_keys(axis, q, k):
     def visit(carry, guests, luggage):
-        nearest, total = carry
         keys, index = guests
         logits = q @ keys.T
-        return (_nearest(nearest, logits, index), _add(total, logits)), luggage
+        return (_nearest(carry[0], logits, index), _add(carry[1], logits)), luggage
 
     (nearest, total), _ = _around(axis, len(q), visit, _start(q), (k, _index(axis, k)))
     return _logsumexp(total), *nearest
@@ -342,12 +339,10 @@ def _both_ways_forward(axis, a, b):
     own = _index(axis, a)
 
     def visit(carry, guests, luggage):
-        (nearest, total), (their_nearest, their_total) = carry, luggage
         columns, index = guests
         logits = a @ columns.T
-        carry = _nearest(nearest, logits, index), _add(total, logits)
-        luggage = _nearest(their_nearest, logits, own, axis=0), _add(their_total, logits, axis=0)
-        return carry, luggage
+        carry = _nearest(carry[0], logits, index), _add(carry[1], logits)
+        return carry, (_nearest(luggage[0], logits, own, 0), _add(luggage[1], logits, 0))
 
     mine, theirs = _around(axis, len(a), visit, _start(a), (b, own), _start(b))
     rows, columns = _logsumexp(mine[1]), _logsumexp(theirs[1])
@@ -377,13 +372,11 @@ def _sigmoids_forward(axis, a, b, bias):
     own = _index(axis, a)
 
     def visit(carry, guests, luggage):
-        nearest, total = carry
         columns, index = guests
         logits = a @ columns.T + bias[:, None]
-        sign = jnp.where(own[:, None] == index[None, :], -logits, logits)
-        total = total + jnp.sum(jax.nn.softplus(sign), axis=1)
-        carry = _nearest(nearest, logits, index), total
-        return carry, _nearest(luggage, logits, own, axis=0)
+        signed = jnp.where(own[:, None] == index[None, :], -logits, logits)
+        total = carry[1] + jnp.sum(jax.nn.softplus(signed), axis=1)
+        return (_nearest(carry[0], logits, index), total), _nearest(luggage, logits, own, 0)
 
     start = _start(a)[0], jnp.zeros_like(bias)
     mine, theirs = _around(axis, len(a), visit, start, (b, own), _start(b)[0])

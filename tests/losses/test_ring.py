@@ -1,6 +1,11 @@
 """The ring against the dense form: value, gradient, memory, products."""
 
 import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +137,7 @@ def test_compiled_flops(name, monkeypatch):
     """
     monkeypatch.setattr(ring, "chunk_of", lambda rows, columns: columns // 2)
     monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
-    inputs = views(64, d=256, devices=8, dtype=np.float32)
+    inputs = views(64, d=512, devices=8, dtype=np.float32)
     ring_loss = functools.partial(LOSSES[name], loss_impl="ring")
     forward = jax.jit(lambda *inputs: jax.vjp(ring_loss, *inputs, has_aux=True))
     backward = jax.jit(lambda pull: pull(jnp.float32(1)))
@@ -183,3 +188,18 @@ class TestChoice:
             np.testing.assert_allclose(
                 program(loss, loss_impl="ring")(a, b)[0], expected, rtol=1e-6
             )
+
+
+@pytest.mark.long
+def test_a_million_examples_fit_a_pod(tmp_path):
+    """A process of its own, since libtpu is one's alone and warns."""
+    pytest.importorskip("libtpu", reason="compiling for a pod needs libtpu")
+    root = Path(__file__).parents[2]
+    out = tmp_path / "ring.json"
+    command = [sys.executable, root / "benchmarks" / "ring.py", "--out", out]
+    subprocess.run(command, check=True, cwd=root, env=os.environ | {"XLA_FLAGS": ""})
+    rows = json.loads(out.read_text())["a_chip"]
+    assert rows.keys() == {"ntxent", "infonce", "clip", "siglip"}
+    for row in rows.values():
+        assert row["temporaries"] < 2 * 2**30 < row["dense_logits"]
+        assert 0.9 < row["flops_over_dense"] <= 1.4
