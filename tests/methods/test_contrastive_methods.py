@@ -11,6 +11,7 @@ from references.losses import l2_normalize
 
 from jssl.losses import contrastive
 from jssl.nn import forward, heads
+from jssl.train import shard
 from jssl.train import step as train_step
 
 
@@ -23,12 +24,43 @@ def start(name, encoder=cases.resnet, n=16, **options):
     return method, variables, views, jax.jit(method.loss)
 
 
+@pytest.mark.usefixtures("x64")
+def test_a_step_in_a_ring():
+    """Nothing but the batch says where arrays are; eight devices equal the dense form on one."""
+    values = []
+    for devices, loss_impl in ((1, "dense"), (8, "ring")):
+        options = cases.CASES["simclr"][1] | {"loss_impl": loss_impl}
+        method = cases.make("simclr", cases.vit, dtype=jnp.float64, options=options)
+        mesh = shard.make_mesh(min(2, devices), jax.devices()[:devices])
+        batch = jax.device_put(cases.batch(), shard.batch_sharding(mesh))
+        train = cases.first(method, optax.sgd(0.05), batch)
+        step = jax.jit(train_step.make_step(method, optax.sgd(0.05))).trace(train, batch)
+        assert ("ppermute" in str(step.jaxpr)) == (loss_impl == "ring")
+        values.append(jax.device_get(step.lower().compile()(train, batch)[1]))
+    for name, expected in values[0].items():
+        np.testing.assert_allclose(values[1][name], expected, rtol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["simclr", "dcl", "moco_v2", "moco_v3"])
+def test_every_form_of_the_loss_is_an_option(name):
+    batch, key = cases.batch(), jax.random.key(0)
+    for loss_impl, loops in (("dense", False), ("ring", True)):
+        options = cases.CASES[name][1] | {"loss_impl": loss_impl}
+        method = cases.make(name, cases.vit, options=options)
+        variables = jax.eval_shape(method.init, key, batch)
+        views = jax.eval_shape(method.views, key, batch)
+        program = jax.make_jaxpr(method.loss)(*variables, views, key, 0)
+        assert ("scan" in str(program)) == loops
+    with pytest.raises(ValueError, match="loss_impl must be one of auto, dense, ring, got 'big'"):
+        cases.make(name, cases.vit, options={"loss_impl": "big"})
+
+
 def test_dcl_weighted_is_dclw(monkeypatch):
     seen = {}
 
-    def loss(z1, z2, temperature, sigma):
+    def loss(z1, z2, temperature, sigma, **options):
         seen.update(temperature=temperature, sigma=sigma)
-        return unpatched(z1, z2, temperature, sigma)
+        return unpatched(z1, z2, temperature, sigma, **options)
 
     unpatched = contrastive.decoupled_accuracy
     monkeypatch.setattr(contrastive, "decoupled_accuracy", loss)
