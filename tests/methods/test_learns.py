@@ -61,7 +61,7 @@ RECIPES = {
     "vicreg": (resnet, optimizers.sgd(0.02), {"hidden": 128, "out": 128}),
     "wmse": (resnet, optimizers.adamw(3e-3), {"hidden": 128, "out": 24, "sub_batch": 64}),
     "mae": (vit, optimizers.adamw(2e-3), {"dim": 32, "depth": 1, "heads": 2}),
-    "simmim": (vit, optimizers.adamw(2e-3), {"mask_patch": 4}),
+    "simmim": (resnet, optimizers.adamw(2e-3), {"mask_patch": 4}),
     "data2vec": (
         vit,
         optimizers.adamw(1e-3),
