@@ -16,8 +16,7 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
     # The paper tells a colour for every 4 x 4 of 224 x 224 pixels. The prior, of some hundred steps
     # in all, follows faster than its default.
     config.method = {"name": "colorization", "stride": 4, "width": 64, "momentum": 0.95}
-    # A crop and a flip, as in the paper; to change the colours would change the answer.
+    # To change the colours would change the answer.
     config.augment.update({"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0})
-    # The paper's optimizer is Adam too.
     config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-3, "warmup_epochs": 1.0}
     return config

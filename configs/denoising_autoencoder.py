@@ -11,7 +11,6 @@ from jssl.cli.config import small_images
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
     config = small_images(data, encoder, epochs, batch_size)
     config.method = {"name": "denoising_autoencoder", "code": 128, "width": 16}
-    # Both papers' noise for natural images and most of their others, at its usual strength.
     config.method.update({"noise": "masking", "level": 0.25})
     config.augment.update({"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0})
     config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.05, "warmup_epochs": 1.0}

@@ -13,6 +13,6 @@ def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):
     # The paper's region for learning features, and its share of the image.
     config.method = {"name": "inpainting", "region": "random", "share": 0.25, "width": 16}
     config.augment.update({"scale": (0.5, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0})
-    # The paper's optimizer is Adam too.
+    # Adam, as in the released code, with decoupled weight decay.
     config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.05, "warmup_epochs": 1.0}
     return config

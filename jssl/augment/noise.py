@@ -5,8 +5,7 @@ Images are [n h w c] floats in [0, 1] with any number of channels; noise may lea
 pixel for itself, by the toss of a coin.
 
 Source: Vincent et al. 2010, "Stacked denoising autoencoders", JMLR 11, section on types of
-corruption. The paper corrupts a fixed number of values an example; the coin is that of its authors'
-tutorial code.
+corruption. The paper corrupts a fixed number of values an example, which a coin does on average.
 """
 
 import jax

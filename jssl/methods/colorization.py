@@ -39,8 +39,7 @@ def colorization(
     Args:
       encoder: a module that returns `Features` with tokens, a feature map or a ViT's. It sees
         images without colour.
-      view: ``(key, batch) -> [n h w 3]``, one random view, its colours unchanged; a crop and a flip
-        in the released code.
+      view: ``(key, batch) -> [n h w 3]``, one random view, its colours unchanged.
       prepare: ``batch -> [n h w 3]``, the unaugmented images, normalised as the view is.
       restore: normalised images back to [0, 1].
       unrestore: images in [0, 1] to what the view is.

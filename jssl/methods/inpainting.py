@@ -63,7 +63,7 @@ def inpainting(
     Args:
       encoder: a module that returns `Features` with tokens, a feature map or a ViT's; it sees the
         region in the images' mean colour.
-      view: ``(key, batch) -> [n h w c]``, one random view; a crop and a flip in the paper.
+      view: ``(key, batch) -> [n h w c]``, one random view.
       prepare: ``batch -> [n h w c]``, the unaugmented images, normalised as the view is.
       restore: normalised images back to [0, 1], for pictures.
       region: "random", of any shape; "blocks", several rectangles; or "central", the middle, whose
