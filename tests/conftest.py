@@ -1,5 +1,7 @@
 """Strict JAX for every test: eight devices, no silent promotion, shapes checked."""
 
+import ctypes
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -24,6 +26,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Shapes and types of everything annotated are checked at run time.
 install_import_hook("jssl", "typechecking.checked")
+
+
+# Compiled programs are kept for as long as a process lives, and so many tests would fill the machine.
+STATM = Path("/proc/self/statm")
+PAGES = 2 * 2**30 // os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Forgets them once the process has grown too large, and gives the memory back."""
+    if STATM.exists() and int(STATM.read_text().split()[1]) > PAGES:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture
