@@ -28,7 +28,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("jssl", "typechecking.checked")
 
 
-# Compiled programs are kept for as long as a process lives, and so many tests would fill the machine.
+# Compiled programs are kept while a process lives, and those of so many tests fill a machine.
 STATM = Path("/proc/self/statm")
 PAGES = 2 * 2**30 // os.sysconf("SC_PAGE_SIZE")
 
