@@ -187,10 +187,13 @@ def total_steps(config, per_epoch: int) -> int:
     return round(config.train.epochs * per_epoch) if steps is None else steps
 
 
-def check(config) -> None:
-    """Refuses what cannot work before anything is decoded or compiled."""
+def check(config, devices: int | None = None) -> None:
+    """Refuses what cannot work on so many devices (by default, those that there are).
+
+    To be called before anything is decoded or compiled.
+    """
     batch, parts = config.train.batch_size, config.train.accumulate
-    devices = jax.device_count()
+    devices = jax.device_count() if devices is None else devices
     counts = {
         "train.batch_size": batch,
         "train.accumulate": parts,

@@ -17,7 +17,7 @@ CONFIG_HELP = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb and returns its exit code: 0, 2 for bad input, 1 where a run failed."""
+    """Runs one verb; returns 0, 2 for bad input, 1 where a run failed or a step does not fit."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
@@ -172,6 +172,31 @@ the run's held-out images; the table is then kept as restoration.json, and the r
         step=True,
         as_json=True,
     )
+    p = verb(
+        "compile",
+        "compile the train step for a TPU pod that is not here: memory, traffic, what bounds it",
+        config="required",
+        workdir=False,
+        as_json=True,
+        more="""
+
+  jssl compile --config mae:recipe=imagenet --topology v5e:16x16 --config.precision=bfloat16
+  jssl compile --config configs/mae.py:encoder=vit_l16 --topology v5p:4x4x8 --batch 4096 --advise
+
+Needs libtpu (pip install 'jssl[pod]') and no TPU. Exit code 0 if the step fits, 1 if not.""",
+    )
+    p.add_argument(
+        "--topology",
+        required=True,
+        help="v4:AxBxC, v5e:AxB, v5p:AxBxC, v6e:AxB, or gpu for the GPUs of this machine",
+    )
+    p.add_argument("--batch", type=int, help="the global batch (default: the config's)")
+    p.add_argument(
+        "--size", type=int, help="side of the images (default: the config's, or else 224)"
+    )
+    p.add_argument(
+        "--advise", action="store_true", help="if it does not fit, compile what would help"
+    )
     verb("list", "list methods, encoders, configs and data sources", workdir=False, as_json=True)
     return parser
 
@@ -184,12 +209,36 @@ def _later(name: str):
             from jssl.cli.listing import listing
 
             return listing(arguments)
+        if name == "compile":
+            return _compile(arguments)
         _prepare_jax()
         from jssl.cli import verbs
 
         return getattr(verbs, name)(arguments)
 
     return run
+
+
+def _compile(arguments):
+    # Read when jax starts. The devices compiled for are none that it could start.
+    if arguments.topology != "gpu":
+        os.environ.update(
+            {
+                "JAX_PLATFORMS": "cpu",
+                # What cannot be loaded here could not be read back either.
+                "JAX_ENABLE_COMPILATION_CACHE": "false",
+                # libtpu is to ask no metadata server, and to say nothing where there is no TPU.
+                "TPU_SKIP_MDS_QUERY": "1",
+                "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+                "TPU_WORKER_HOSTNAMES": "localhost",
+                "TPU_MIN_LOG_LEVEL": "3",
+                "TPU_STDERR_LOG_LEVEL": "3",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            }
+        )
+    from jssl.cli import pod
+
+    return pod.compile(arguments)
 
 
 def _prepare_jax() -> None:

@@ -1,0 +1,1 @@
+"""Ahead-of-time compiling for a pod: does the step fit, and what bounds it."""
