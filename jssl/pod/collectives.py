@@ -130,7 +130,7 @@ def _times(hlo: str, lines: list[tuple[str, str]]) -> Counter:
     return times
 
 
-def _bytes(result: str, kind: str, start: bool) -> int:
+def _bytes(result: str, kind: str, start: bool) -> float:
     """Of the result of an operation; of what one that is only started here will end with."""
     sizes = [
         math.prod(int(side) for side in sides.split(",") if side) * _width(dtype)

@@ -54,9 +54,7 @@ def _equation(equation: Any) -> int:
 
 def _jaxprs(params: dict) -> Iterator[Any]:
     """The programs within an equation, each once."""
-    for key, value in params.items():
-        if key in ("fwd_jaxpr_thunk", "bwd", "jvp_jaxpr_fun"):
-            continue
+    for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             item = getattr(item, "jaxpr", item)
             if hasattr(item, "eqns"):
