@@ -176,11 +176,12 @@ def _listed(line: str):
         shape, sides = _ints(found[1]), _ints(found[2])
         ids = np.arange(math.prod(sides)).reshape(sides)
         return ids.transpose(_ints(found[3]) if found[3] else None).reshape(shape)
-    # mesh['a'=2,'b'=4] {'b'}: along an axis, or along a part of one, 'b':(1)2.
-    found = re.search(r"replica_groups=mesh\[([^\]]+)\][^{]*\{([^}]*)\}", line)
+    # mesh['a'=2,'b'=4] {'b'}: along an axis, or along a part of one, 'b':(1)2. The devices of the
+    # mesh may be reordered, device_ids=([4,2]T(1,0)), or listed.
+    found = re.search(r"replica_groups=mesh\[([^\]]+)\]([^{]*)\{([^}]*)\}", line)
     if found:
         names = re.findall(r"'(\w+)'=(\d+)", found[1])
-        along = {n: (p, s) for n, p, s in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", found[2])}
+        along = {n: (p, s) for n, p, s in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", found[3])}
         sides, chosen = [], []
         for name, size in names:
             if name in along and along[name][0]:
@@ -190,10 +191,22 @@ def _listed(line: str):
             else:
                 chosen += [len(sides)] if name in along else []
                 sides.append(int(size))
-        ids = np.arange(math.prod(sides)).reshape(sides)
+        ids = _devices(found[2], math.prod(sides)).reshape(sides)
         group = math.prod(sides[axis] for axis in chosen)
         return np.moveaxis(ids, chosen, range(-len(chosen), 0)).reshape(-1, group)
     return None
+
+
+def _devices(text: str, count: int) -> np.ndarray:
+    """The devices of a written mesh in its order."""
+    listed = re.search(r"device_ids=\(([\d,]+)\)", text)
+    if listed:
+        return np.array(_ints(listed[1]))
+    shaped = re.search(r"device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\)", text)
+    if shaped is None:
+        return np.arange(count)
+    ids = np.arange(count).reshape(_ints(shaped[1]))
+    return ids.transpose(_ints(shaped[2]) if shaped[2] else None)
 
 
 def _ints(text: str) -> list[int]:

@@ -48,7 +48,8 @@ def _equation(equation: Any) -> int:
     if name == "cond":
         return max(inside)
     if name == "shard_map":  # its body is written for one device
-        return math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"]) * sum(inside)
+        manual = params.get("newly_manual_axes", params.get("manual_axes"))  # by version of jax
+        return math.prod(params["mesh"].shape[axis] for axis in manual) * sum(inside)
     return sum(inside)
 
 

@@ -60,6 +60,8 @@ def test_a_recorded_tpu_program():
         ("replica_groups=mesh['a'=2,'b'=4] {'a','b'}", 8, "replica+fsdp"),
         ("replica_groups=mesh['a'=8] {'a':(1)2}", 2, "replica"),
         ("replica_groups=mesh['a'=8] {'a':(2)4}", 4, "fsdp"),
+        ("replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}", 4, "fsdp"),
+        ("replica_groups=mesh['a'=4,'b'=2], device_ids=(0,4,1,5,2,6,3,7) {'b'}", 2, "replica"),
         ("replica_groups={}", 8, "replica+fsdp"),
     ],
 )
@@ -115,18 +117,16 @@ def test_programs_compiled_here():
 
 
 def test_a_loop_compiled_here_counts_its_steps():
-    def function(x):
+    def loop(x):
         def step(total, _):
-            return jnp.tanh(total + x.sum(0) * total[0]), None
+            return jnp.tanh(x * total[None]).sum(0), None
 
         return jax.lax.scan(step, x[0], None, length=5)[0]
 
-    def in_loop(x):
-        return jax.lax.scan(lambda t, _: (jnp.tanh(x * t).sum(0), None), x[0], None, length=5)[0]
-
-    once = compiled(function, ((16, 6), ALL), out=PartitionSpec(), fsdp=1)
-    repeated = compiled(in_loop, ((16, 6), ALL), out=PartitionSpec(), fsdp=1)
-    reduced = [c for c in repeated if c.kind == "all-reduce" and c.count >= 5]
-    assert reduced
-    assert reduced[0].bytes >= 5 * 24
-    assert all(c.count < 5 for c in once)
+    reduces = [
+        c
+        for c in compiled(loop, ((16, 6), ALL), out=PartitionSpec(), fsdp=1)
+        if c.kind == "all-reduce"
+    ]
+    assert sum(c.count for c in reduces) in (5, 6)  # with the first row, or without
+    assert sum(c.bytes for c in reduces) == 24 * sum(c.count for c in reduces)
