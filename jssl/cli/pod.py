@@ -1,7 +1,9 @@
 """``jssl compile``: a config's train step, compiled for a pod that is not there."""
 
+import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,8 +24,8 @@ def compile(arguments) -> int:
         changes["train.batch_size"] = str(arguments.batch)
     cfg = config.load(arguments.config, changes)
     _complete(cfg, arguments.size)
+    frozen = _frozen(cfg, arguments)
     pod = pod_compile.open_pod(arguments.topology)
-    # Refused before anything is compiled.
     build.check(cfg, len(pod.devices))
 
     def say(text):
@@ -31,8 +33,7 @@ def compile(arguments) -> int:
             print(f"{text} ...", file=sys.stderr, flush=True)
 
     say(f"compiling the step for {pod.name}")
-    task, program, views = measure(cfg, pod)
-    found = report.as_json(task, program, views, [])
+    found = report.as_json(*measure(cfg, pod, frozen), [])
     if not found["fits"]:
         for change, overrides in _changes(cfg, pod):
             tried = {"change": change, "fits": None, "peak_bytes_per_chip": None}
@@ -40,34 +41,67 @@ def compile(arguments) -> int:
                 say(f"compiling with {change}")
                 other = config.load(arguments.config, changes | overrides)
                 _complete(other, arguments.size)
-                result = report.as_json(*measure(other, pod), [])
+                result = report.as_json(*measure(other, pod, frozen, views=False), [])
                 tried |= {key: result[key] for key in ("fits", "peak_bytes_per_chip")}
             found["advice"].append(tried)
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        print(report.page(_title(cfg), found, pod.chip))
+    print(json.dumps(found) if arguments.json else report.page(_title(cfg), found, pod.chip))
     return 0 if found["fits"] else 1
 
 
-def measure(cfg, pod: pod_compile.Pod) -> tuple[report.Task, Any, pod_compile.Program | None]:
-    """What is asked for; the compiled step, or how it does not fit; the views compiled alone."""
+def measure(
+    cfg, pod: pod_compile.Pod, frozen: dict[str, dict], views: bool = True
+) -> tuple[report.Task, Any, pod_compile.Program | None]:
+    """What is asked for; the compiled step, or how it does not fit; the views compiled alone.
+
+    ``frozen`` are the finished runs that the method asks for, see `jssl.cli.build.method`.
+    """
     facts, batch = _data(cfg)
+    facts["frozen"] = frozen
     method = build.method(cfg, facts)
     tx, _ = build.optimizer(cfg, facts["steps_per_epoch"], facts["steps"])
     mesh = shard.make_mesh(cfg.mesh.fsdp, pod.devices)
     train = pod_compile.abstract_state(method, tx, batch)
-    # What is recomputed to save memory is no part of the model.
-    plain = cfg.copy_and_resolve_references()
-    if plain.encoder.get("remat"):
-        plain.encoder.remat = False
-    task = report.describe(build.method(plain, facts), train, batch, pod, dict(mesh.shape))
+    model = build.method(_plain(cfg), facts)
+    task = report.describe(model, train, batch, pod, dict(mesh.shape))
     try:
         program = pod_compile.step(method, tx, batch, mesh, cfg.train.accumulate)
-        views = pod_compile.views(method, batch, mesh)
     except pod_compile.OutOfMemory as error:
         return task, error, None
-    return task, program, views
+    alone = None
+    if views:
+        # Alone they end in memory, which within the step they need not: there may be no room.
+        with contextlib.suppress(pod_compile.OutOfMemory):
+            alone = pod_compile.views(method, batch, mesh)
+    return task, program, alone
+
+
+def _plain(cfg):
+    """The same model without what is computed twice to save memory."""
+    plain = cfg.copy_and_resolve_references()
+    with plain.unlocked():
+        if "remat" in plain.encoder:
+            plain.encoder.remat = False
+        if "loss_impl" in plain.method:
+            plain.method.loss_impl = "dense"
+    return plain
+
+
+def _frozen(cfg, arguments) -> dict[str, dict]:
+    """What is recorded of the tokenizer's run; without one, the shipped VQ-VAE stands in."""
+    if "tokenizer" not in cfg.method:
+        return {}
+    if cfg.method.tokenizer is not None:
+        folder = Path(cfg.method.tokenizer)
+        if not (folder / "data.json").exists():
+            raise ValueError(f"method.tokenizer={folder} holds no run: there is no data.json in it")
+        content, facts = (
+            json.loads((folder / f"{f}.json").read_text()) for f in ("config", "data")
+        )
+        return {"tokenizer": {"config": content, "facts": facts}}
+    recipe = ":recipe=imagenet" if "recipe=imagenet" in arguments.config else ""
+    other = config.load(f"vqvae{recipe}")
+    _complete(other, other.data.size or cfg.data.size)
+    return {"tokenizer": {"config": json.loads(other.to_json()), "facts": _data(other)[0]}}
 
 
 def _complete(cfg, size: int | None) -> None:
