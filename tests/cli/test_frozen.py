@@ -24,6 +24,10 @@ BEIT = ["--config.encoder.dim=24", "--config.encoder.depth=1", "--config.encoder
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("frozen")]
 
 
+# The tests of one pair of runs share a process, so that they are trained once.
+pytestmark = [pytest.mark.xdist_group("frozen runs"), pytest.mark.slow]
+
+
 @pytest.fixture(autouse=True)
 def as_a_user():
     """Outside tests jax promotes; what is strict is tried elsewhere."""

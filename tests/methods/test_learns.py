@@ -188,8 +188,9 @@ def test_every_method_has_a_recipe():
     assert RECIPES.keys() == methods.METHODS.keys()
 
 
+# One with a ResNet and one with a ViT; the others take minutes each.
 MARKED = [
-    pytest.param(name, marks=pytest.mark.slow if name in cases.OFTEN else pytest.mark.long)
+    pytest.param(name, marks=pytest.mark.slow if name in ("simclr", "mae") else pytest.mark.long)
     for name in RECIPES
 ]
 
