@@ -48,10 +48,11 @@ def fine_tune(trained: runs.Trained, source: data.Source, train: Batch, test: Ba
     _, part = split.stratified(train["label"], SHARE, seed=0)
     few = dataclasses.replace(source, rows=source.rows[train["index"][part]])
     mesh = shard.make_mesh()
-    devices = mesh.size
+    if len(few) < mesh.size:
+        raise ValueError(f"fine-tuning wants a label a device, got {len(few)} for {mesh.size}")
     stream = data.open_stream(
         few,
-        min(BATCH, len(few)) // devices * devices,
+        min(BATCH, len(few)) // mesh.size * mesh.size,
         seed=config.seed,
         sharding=shard.batch_sharding(mesh),
     )

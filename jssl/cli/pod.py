@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +14,8 @@ from jssl.train import shard
 
 # ImageNet, where the config says neither size nor number of examples.
 SIZE, CHANNELS, EXAMPLES, CLASSES = 224, 3, 1_281_167, 1000
+# The configs whose shapes are taken for a finished run that is asked for and not given.
+STAND_INS = {"tokenizer": "vqvae"}
 
 
 def compile(arguments) -> int:
@@ -87,21 +88,21 @@ def _plain(cfg):
 
 
 def _frozen(cfg, arguments) -> dict[str, dict]:
-    """What is recorded of the tokenizer's run; without one, the shipped VQ-VAE stands in."""
-    if "tokenizer" not in cfg.method:
-        return {}
-    if cfg.method.tokenizer is not None:
-        folder = Path(cfg.method.tokenizer)
+    """What is recorded of the finished runs that the method asks for, or of what stands in."""
+    found = {}
+    for name, folder in build.frozen(cfg).items():
         if not (folder / "data.json").exists():
-            raise ValueError(f"method.tokenizer={folder} holds no run: there is no data.json in it")
+            raise ValueError(f"method.{name}={folder} holds no run: there is no data.json in it")
         content, facts = (
             json.loads((folder / f"{f}.json").read_text()) for f in ("config", "data")
         )
-        return {"tokenizer": {"config": content, "facts": facts}}
+        found[name] = {"config": content, "facts": facts}
     recipe = ":recipe=imagenet" if "recipe=imagenet" in arguments.config else ""
-    other = config.load(f"vqvae{recipe}")
-    _complete(other, other.data.size or cfg.data.size)
-    return {"tokenizer": {"config": json.loads(other.to_json()), "facts": _data(other)[0]}}
+    for name in STAND_INS.keys() & cfg.method.keys() - found.keys():
+        other = config.load(f"{STAND_INS[name]}{recipe}")
+        _complete(other, other.data.size or cfg.data.size)
+        found[name] = {"config": json.loads(other.to_json()), "facts": _data(other)[0]}
+    return found
 
 
 def _complete(cfg, size: int | None) -> None:

@@ -131,7 +131,7 @@ def masked_cross_entropy(
 def emphasized_mse(
     pred: Float[Array, "n h w c"],
     target: Float[Array, "n h w c"],
-    corrupted: Bool[Array, "n h w c"],
+    corrupted: Bool[Array, "n h w c"] | None = None,
     alpha: float = 1.0,
     beta: float = 1.0,
     *,
@@ -139,11 +139,15 @@ def emphasized_mse(
 ) -> Float[Array, ""]:
     """Mean squared error of all values, weighted ``alpha`` where corrupted and else ``beta``.
 
+    Without ``corrupted`` all values weigh the same.
+
     Source: Vincent et al. 2010, "Stacked denoising autoencoders", JMLR 11, squared loss with an
     emphasis on corrupted dimensions; there the sum over an example's values.
     """
     error = (at_least_float32(pred) - at_least_float32(target)) ** 2
-    value = jnp.mean(jnp.where(corrupted, alpha * error, beta * error))
+    if corrupted is not None:
+        error = jnp.where(corrupted, alpha * error, beta * error)
+    value = jnp.mean(error)
     return value if axis_name is None else jax.lax.pmean(value, axis_name)
 
 

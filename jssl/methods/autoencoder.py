@@ -69,9 +69,12 @@ def autoencoder(
 
     def views(key, batch):
         image = view(key, batch)
-        return {"image": image, "given": image, "corrupted": jnp.zeros(image.shape, bool)}
+        return {"image": image, "given": image}
 
-    return _method(encoder, views, prepare, restore, code, width)
+    def error(pred, views):
+        return reconstruction.emphasized_mse(pred, views["image"])
+
+    return _method(encoder, views, prepare, restore, error, code, width)
 
 
 def denoising_autoencoder(
@@ -113,12 +116,13 @@ def denoising_autoencoder(
         noisy, corrupted = NOISES[noise](k_noise, restore(image), level)
         return {"image": image, "given": unrestore(noisy), "corrupted": corrupted}
 
-    return _method(encoder, views, prepare, restore, code, width, alpha, beta, given="noisy")
+    def error(pred, views):
+        return reconstruction.emphasized_mse(pred, views["image"], views["corrupted"], alpha, beta)
+
+    return _method(encoder, views, prepare, restore, error, code, width, given="noisy")
 
 
-def _method(
-    encoder, views, prepare, restore, code, width, alpha=1.0, beta=1.0, given=None
-) -> Method:
+def _method(encoder, views, prepare, restore, error, code, width, given=None) -> Method:
     require.at_least(1, code=code, width=width)
     dtypes = {"dtype": encoder.dtype, "param_dtype": encoder.param_dtype}
 
@@ -133,8 +137,7 @@ def _method(
     def loss(params, state, views, key, step):
         image = views["image"]
         pred, state = forward(net(image), params, state, views["given"], key)
-        # The squared loss of real-valued inputs, with the emphasis of the 2010 paper.
-        value = reconstruction.emphasized_mse(pred, image, views["corrupted"], alpha, beta)
+        value = error(pred, views)
         return value, Out(state, {"loss": value})
 
     def after(params, state, step):

@@ -45,7 +45,7 @@ def test_autoencoders_are_asked_for_the_clean_image():
     """The prediction is a function of what was given alone, the loss a square, weighted."""
     _, params, state, views, loss = first("autoencoder")
     np.testing.assert_array_equal(views["given"], views["image"])
-    everywhere = jnp.ones_like(views["corrupted"])
+    everywhere = jnp.ones(views["image"].shape, bool)
     np.testing.assert_allclose(curvature(loss, params, state, views, everywhere), 1, rtol=1e-9)
 
     options = {"noise": "masking", "alpha": 3.0, "beta": 0.5}

@@ -1,0 +1,158 @@
+"""What ``jssl`` can be told: its verbs and their arguments.
+
+Nothing heavy is imported here, so that ``--help`` answers at once.
+"""
+
+import argparse
+from pathlib import Path
+
+CONFIG_HELP = (
+    "NAME of a config that ships with jssl, or PATH.py, with typed arguments behind a colon: "
+    "simclr:data=bundled,encoder=resnet18"
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; what it parsed has the verb's name as ``verb``, None where there was none."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser = argparse.ArgumentParser(
+        prog="jssl", description="Self-supervised learning for JAX.", parents=[common]
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+
+    def verb(name, text, more=""):
+        return verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ". " + more,
+            parents=[common],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    _quickstart(verb)
+    _pretrain(verb)
+    _evaluate(verb)
+    _embed(verb)
+    _reconstruct(verb)
+    _workdir(verb("report", "write the run as one HTML page"))
+    p = verb("inspect", "show a run's step, parameters and the SHA-256 of all it carries")
+    _checkpoint(p)
+    _json(p)
+    _compile(verb)
+    _json(verb("list", "list methods, encoders, configs and data sources"))
+    return parser
+
+
+def _quickstart(verb):
+    more = "\n\nRun it again and it goes on where it stopped, or shows the finished result."
+    p = verb("quickstart", "pretrain SimCLR on the bundled images, evaluate, write a report", more)
+    p.add_argument("--config", default="quickstart", help=CONFIG_HELP)
+    _workdir(p, required=False, default=Path("runs/quickstart"))
+
+
+def _pretrain(verb):
+    more = """
+
+  jssl pretrain --config simclr --workdir runs/simclr
+  jssl pretrain --config simclr:data=folder:PHOTOS --workdir runs/photos --config.data.size=64
+  jssl pretrain --config configs/mae.py --workdir runs/mae --config.optimizer.lr=0.001
+
+The same command again goes on from the newest checkpoint. Ctrl-C and SIGTERM save and exit.
+A key of the config is overridden by --config.KEY=VALUE; `jssl list` names configs and sources."""
+    p = verb("pretrain", "learn an encoder from images without labels", more)
+    p.add_argument("--config", required=True, help=CONFIG_HELP)
+    _workdir(p)
+    p.add_argument("--quiet", action="store_true", help="no progress lines")
+
+
+def _evaluate(verb):
+    more = "Writes table.json and what the report shows into the run's folder."
+    text = "compare the pretrained encoder with raw pixels and a random encoder"
+    p = verb("evaluate", text, more)
+    _checkpoint(p)
+    _json(p)
+    p.add_argument(
+        "--protocols",
+        default="knn,linear,linear_10_per_class",
+        help="all, or some of knn,linear,linear_10_per_class (the default) and "
+        "fine_tuned_10_percent (trains the encoder on: minutes)",
+    )
+    p.add_argument(
+        "--rows",
+        default="all",
+        help="all, or some of raw_pixels,random_encoder,pretrained (default: all)",
+    )
+
+
+def _embed(verb):
+    more = "\n\n  jssl embed --workdir runs/simclr --input PHOTOS --output photos.npz"
+    p = verb("embed", "turn a folder of images into vectors, with their file names", more)
+    _checkpoint(p)
+    _images(p, required=True)
+    p.add_argument("--output", type=Path, required=True, help="FILE.npz or FILE.parquet")
+
+
+def _reconstruct(verb):
+    more = """
+
+  jssl reconstruct --workdir runs/mae --input PHOTOS --output FILLED
+  jssl reconstruct --workdir runs/mae
+
+With --output: a picture of each image as it is, as the encoder is given it and filled in, side by
+side, under its own name. Without: PSNR and SSIM beside a mean fill and a blur. Without --input: of
+the run's held-out images; the table is then kept as restoration.json, and the report shows it."""
+    p = verb("reconstruct", "show what a method fills in, or measure how near it comes", more)
+    _checkpoint(p)
+    _json(p)
+    _images(p)
+    p.add_argument("--output", type=Path, help="a folder for the pictures")
+    p.add_argument("--limit", type=int, help="only the first so many images")
+    p.add_argument("--seed", type=int, default=0, help="of masks and noise (default: 0)")
+
+
+def _compile(verb):
+    more = """
+
+  jssl compile --config mae:recipe=imagenet --topology v5e:16x16 --config.precision=bfloat16
+  jssl compile --config configs/mae.py:encoder=vit_l16 --topology v5p:4x4x8 --batch 4096 --advise
+
+Needs libtpu (pip install 'jssl[pod]') and no TPU. Exit code 0 if the step fits, 1 if not."""
+    p = verb(
+        "compile",
+        "compile the train step for a TPU pod that is not here: memory, traffic, what bounds it",
+        more,
+    )
+    p.add_argument("--config", required=True, help=CONFIG_HELP)
+    _json(p)
+    p.add_argument(
+        "--topology",
+        required=True,
+        help="v4:AxBxC, v5e:AxB, v5p:AxBxC, v6e:AxB, or gpu for the GPUs of this machine",
+    )
+    p.add_argument("--batch", type=int, help="the global batch (default: the config's)")
+    p.add_argument(
+        "--size", type=int, help="side of the images (default: the config's, or else 224)"
+    )
+    p.add_argument(
+        "--advise", action="store_true", help="if it does not fit, compile what would help"
+    )
+
+
+def _workdir(p, required=True, default=None):
+    text = "the run's folder: config, metrics, checkpoints, table, report"
+    p.add_argument("--workdir", type=Path, required=required, default=default, help=text)
+
+
+def _checkpoint(p):
+    _workdir(p)
+    p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
+
+
+def _images(p, required=False):
+    p.add_argument("--input", required=required, help="a folder of images, or any source spec")
+    p.add_argument("--split", default="train", help="of an input that has some (default: train)")
+
+
+def _json(p):
+    p.add_argument("--json", action="store_true", help="print one JSON object, no prose")
