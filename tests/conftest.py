@@ -2,27 +2,22 @@
 
 import ctypes
 import gc
-import importlib.metadata
 import os
 import tempfile
 from pathlib import Path
 
-# Before jax is imported: eight CPU devices, and one compilation cache for the whole suite. Nearly
-# all of its time is compiling, which is twice as fast without the backend's optimisations.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-# Twice as fast again with the older code for fused operations. Later versions have lost it, and
-# none starts with a flag that it does not know.
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
+from backend import EIGHT_DEVICES
+
+# Before jax is imported: eight CPU devices, and one compilation cache for the whole suite.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {EIGHT_DEVICES}".strip()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jssl_test_xla_cache")
 )
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+import jax
+import pytest
+from jaxtyping import install_import_hook
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from backend import ONE_DEVICE
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "colab").glob("*.ipynb"))
@@ -13,6 +14,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "colab").glob("*.ipynb"))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the kernel's own packages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", ONE_DEVICE)
     monkeypatch.setenv("JSSL_NOTEBOOK_STEPS", "20")
     monkeypatch.setenv("JSSL_NOTEBOOK_EXAMPLES", "600")
     notebook = nbformat.read(path, as_version=4)
