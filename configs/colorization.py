@@ -4,7 +4,7 @@ jssl pretrain --config colorization:data=folder:PHOTOS --workdir runs/colorizati
 
 Wants coloured images: those of the bundled set are grey, and teach it nothing.
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 36.2 %, linear 38.3 %.
 """
 
 from jssl.cli.config import small_images
