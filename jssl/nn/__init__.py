@@ -7,6 +7,7 @@ from jssl.nn.heads import MLP, DINOHead, JointEmbedding, Projected
 from jssl.nn.norm import BatchNorm, LayerNorm
 from jssl.nn.positions import patchify, sincos2d, unpatchify
 from jssl.nn.resnet import ResNet
+from jssl.nn.text import TextTransformer
 from jssl.nn.vit import Block, Transformer, ViT
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LayerNorm",
     "Projected",
     "ResNet",
+    "TextTransformer",
     "Transformer",
     "ViT",
     "build",

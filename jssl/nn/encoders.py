@@ -10,7 +10,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jssl.nn.resnet import ResNet
+from jssl.nn.text import TextTransformer
 from jssl.nn.vit import ViT
+
+# BERT (arXiv 1810.04805) and its small sizes (arXiv 1908.08962); GPT-2's decoder.
+_BERT = partial(TextTransformer, post_norm=True, types=2)
+_GPT = partial(TextTransformer, causal=True, max_length=1024)
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
@@ -24,6 +29,15 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vit_b16": partial(ViT, dim=768, depth=12, heads=12, patch=16),
     "vit_l16": partial(ViT, dim=1024, depth=24, heads=16, patch=16),
     "vit_h14": partial(ViT, dim=1280, depth=32, heads=16, patch=14),
+    "text": TextTransformer,
+    "bert_tiny": partial(_BERT, dim=128, depth=2, heads=2),
+    "bert_mini": partial(_BERT, dim=256, depth=4, heads=4),
+    "bert_small": partial(_BERT, dim=512, depth=4, heads=8),
+    "bert_base": partial(_BERT, dim=768, depth=12, heads=12),
+    "bert_large": partial(_BERT, dim=1024, depth=24, heads=16),
+    "gpt_tiny": partial(_GPT, dim=128, depth=4, heads=4),
+    "gpt2_small": partial(_GPT, dim=768, depth=12, heads=12),
+    "gpt2_medium": partial(_GPT, dim=1024, depth=24, heads=16),
 }
 
 REQUIRED = "required"

@@ -1,9 +1,9 @@
-"""Where a patch lies: cutting images into patches, and position embeddings on their grid."""
+"""Where a patch or a token lies: cutting images into patches, and position embeddings."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 
 def grid_of(size: tuple[int, int], patch: int) -> tuple[int, int]:
@@ -64,3 +64,40 @@ def resize_grid(table: Float[Array, "h w d"], h: int, w: int) -> Float[Array, "a
     if table.shape[:2] == (h, w):
         return table
     return jax.image.resize(table, (h, w, table.shape[2]), "bicubic")
+
+
+def sinusoids(positions: Int[Array, "n t"], dim: int) -> Float[Array, "n t {dim}"]:
+    """Fixed sine and cosine embedding of places in a text: sine at even features, cosine at odd.
+
+    In float32, or float64 under x64. ``dim`` must be even.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
+    """
+    angles = rotary_angles(positions, dim)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, dim)
+
+
+def rotary_angles(positions: Int[Array, "n t"], dim: int) -> Float[Array, "n t a"]:
+    """The angle of each of the dim / 2 pairs of features: position * 10000 ** (-2 i / dim).
+
+    Source: Su et al. 2021, arXiv 2104.09864, equation 15 and section 3.3.
+    """
+    if dim < 2 or dim % 2:
+        raise ValueError(f"dim must be a positive even number, got {dim}")
+    frequencies = jnp.asarray(10000.0 ** (-np.arange(0, dim, 2) / dim))
+    return positions.astype(frequencies.dtype)[:, :, None] * frequencies[None, None]
+
+
+def rotate(x: Float[Array, "n t h d"], angles: Float[Array, "n t a"]) -> Float[Array, "n t h d"]:
+    """Turns each pair of features (2i, 2i + 1) by its angle, in float32 or wider.
+
+    Products of queries and keys so turned depend on how far apart their places are, alone.
+
+    Source: Su et al. 2021, arXiv 2104.09864, equation 34.
+    """
+    wide = np.promote_types(x.dtype, np.float32)
+    even, odd = x[..., 0::2].astype(wide), x[..., 1::2].astype(wide)
+    cos = jnp.cos(angles).astype(wide)[:, :, None]
+    sin = jnp.sin(angles).astype(wide)[:, :, None]
+    turned = jnp.stack([even * cos - odd * sin, odd * cos + even * sin], axis=-1)
+    return turned.reshape(x.shape).astype(x.dtype)

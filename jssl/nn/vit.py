@@ -10,14 +10,17 @@ from jaxtyping import Array, Bool, Float, Int
 from jssl.method import Features
 from jssl.nn.dtypes import at_least_float32, compute_dtype
 from jssl.nn.norm import LayerNorm
-from jssl.nn.positions import grid_of, patchify, resize_grid, sincos2d
+from jssl.nn.positions import grid_of, patchify, resize_grid, rotate, sincos2d
 
 POOLS = ("cls", "mean")
 POSITIONS = ("sincos2d", "learned")
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then a perceptron with GELU, both residual.
+    """A transformer block: attention, then a perceptron with GELU, both residual.
+
+    Layer norm comes before each of the two, or after each sum (``post_norm``; Vaswani et al. 2017,
+    arXiv 1706.03762, section 3.1).
 
     Weights are Xavier uniform, with query, key and value as one matrix, and biases zero, as in
     MAE's released code. GELU is the exact one. With a ``drop_path`` rate each example skips each
@@ -27,6 +30,7 @@ class Block(nn.Module):
 
     heads: int
     mlp_ratio: float = 4.0
+    post_norm: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -36,8 +40,18 @@ class Block(nn.Module):
         x: Float[Array, "n t d"],
         train: bool = False,
         drop_path: float | Float[Array, ""] | None = None,
+        mask: Bool[Array, "n t t"] | None = None,
+        angles: Float[Array, "n t a"] | None = None,
     ) -> Float[Array, "n t d"]:
-        """Apply the block; ``drop_path`` is the rate in [0, 1), None for none."""
+        """Apply the block.
+
+        Args:
+          x: [n t d].
+          train: whether the block is dropped.
+          drop_path: the rate in [0, 1), None for none.
+          mask: True where a token (second axis) sees another (third); None where all see all.
+          angles: of rotary positions (`jssl.nn.positions.rotate`), None for none.
+        """
         n, t, d = x.shape
         if d % self.heads:
             raise ValueError(f"dim must be a multiple of heads, got dim {d} and {self.heads} heads")
@@ -45,15 +59,22 @@ class Block(nn.Module):
             drop_path = None
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
         dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
-        y = LayerNorm(name="norm1", **dtypes)(x)
+        norm1, norm2 = LayerNorm(name="norm1", **dtypes), LayerNorm(name="norm2", **dtypes)
+        y = x if self.post_norm else norm1(x)
         qkv = _dense(3 * d, name="qkv", **dtypes)(y).reshape(n, t, 3, self.heads, d // self.heads)
-        y = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        y = attention(q, k, v, mask)
         y = _dense(d, name="out", **dtypes)(y.reshape(n, t, d))
         x = x.astype(dtype) + self._drop(y, drop_path)
-        y = LayerNorm(name="norm2", **dtypes)(x)
+        if self.post_norm:
+            x = norm1(x)
+        y = x if self.post_norm else norm2(x)
         y = _dense(int(d * self.mlp_ratio), name="fc1", **dtypes)(y)
         y = _dense(d, name="fc2", **dtypes)(nn.gelu(y, approximate=False))
-        return x + self._drop(y, drop_path)
+        x = x + self._drop(y, drop_path)
+        return norm2(x) if self.post_norm else x
 
     def _drop(self, y: Array, rate: Any) -> Array:
         if rate is None:
@@ -63,14 +84,23 @@ class Block(nn.Module):
 
 
 def attention(
-    q: Float[Array, "n t h d"], k: Float[Array, "n s h d"], v: Float[Array, "n s h d"]
+    q: Float[Array, "n t h d"],
+    k: Float[Array, "n s h d"],
+    v: Float[Array, "n s h d"],
+    mask: Bool[Array, "n t s"] | None = None,
 ) -> Float[Array, "n t h d"]:
-    """Scaled dot-product attention, softmax in float32, or in float64 for float64."""
+    """Scaled dot-product attention, softmax in float32, or in float64 for float64.
+
+    ``mask`` is True where a token t sees a token s; each must see one.
+    """
+    mask = None if mask is None else mask[:, None]
     if q.dtype == jnp.float64:  # for which jax's own rounds the softmax to float32
         scores = jnp.einsum("nthd,nshd->nhts", q, k) / q.shape[-1] ** 0.5
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
         return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), v)
     with jax.numpy_dtype_promotion("standard"):  # it mixes dtypes on purpose
-        return jax.nn.dot_product_attention(q, k, v)
+        return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
 def _dense(features: int, **fields: Any) -> nn.Dense:
@@ -79,6 +109,8 @@ def _dense(features: int, **fields: Any) -> nn.Dense:
 
 class Transformer(nn.Module):
     """A stack of blocks and a last layer norm: [n t d] -> [n t d]. Encoder and decoder alike.
+
+    post_norm: see `Block`; its last norm is the stack's.
 
     drop_path: rate of the last block; it grows linearly from 0 at the first.
     scan: one traced block, run by ``nn.scan``: compiles in constant time. Its parameters stand
@@ -93,14 +125,23 @@ class Transformer(nn.Module):
     drop_path: float = 0.0
     scan: bool = False
     remat: bool = False
+    post_norm: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n t d"], train: bool = False, blocks: bool = False
+        self,
+        x: Float[Array, "n t d"],
+        train: bool = False,
+        blocks: bool = False,
+        mask: Bool[Array, "n t t"] | None = None,
+        angles: Float[Array, "n t a"] | None = None,
     ) -> Float[Array, "n t d"] | tuple[Float[Array, "n t d"], Float[Array, "l n t d"]]:
-        """Apply all blocks and the norm; with ``blocks`` also return what each block returned."""
+        """Apply all blocks and the norm; with ``blocks`` also return what each block returned.
+
+        ``mask`` and ``angles`` are those of `Block`.
+        """
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must be in [0, 1), got {self.drop_path}")
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
@@ -114,10 +155,10 @@ class Transformer(nn.Module):
             # Inside a scan nothing can be merged with the recomputation anyway.
             block = nn.remat(Block, prevent_cse=not self.scan, static_argnums=(2,))
         if self.scan:
-            layer = block(self.heads, self.mlp_ratio, name="blocks", **dtypes)
+            layer = block(self.heads, self.mlp_ratio, self.post_norm, name="blocks", **dtypes)
 
             def one(layer, x, rate):
-                x = layer(x, train, rate)
+                x = layer(x, train, rate, mask, angles)
                 return x, x if blocks else None
 
             x, outputs = nn.scan(
@@ -129,11 +170,13 @@ class Transformer(nn.Module):
         else:
             outputs = []
             for i in range(self.depth):
-                layer = block(self.heads, self.mlp_ratio, name=f"blocks_{i}", **dtypes)
-                x = layer(x, train, None if rates is None else rates[i])
+                layer = block(
+                    self.heads, self.mlp_ratio, self.post_norm, name=f"blocks_{i}", **dtypes
+                )
+                x = layer(x, train, None if rates is None else rates[i], mask, angles)
                 outputs.append(x)
             outputs = jnp.stack(outputs) if blocks else None
-        y = LayerNorm(name="norm", **dtypes)(x)
+        y = x if self.post_norm else LayerNorm(name="norm", **dtypes)(x)
         return (y, outputs) if blocks else y
 
 
