@@ -86,7 +86,7 @@ def mask_counts(maskable: Bool[Array, "n t"], ratio: float) -> Int[Array, " n"]:
 def _random_subset(key: Array, maskable: Array, counts: Array) -> Array:
     drawn = jax.random.uniform(key, maskable.shape, jnp.float32)
     order = jnp.argsort(jnp.where(maskable, drawn, jnp.inf), axis=1)
-    return jnp.argsort(order, axis=1) < counts[:, None]
+    return jnp.argsort(order, axis=1).astype(jnp.int32) < counts[:, None]
 
 
 def _random_words(key: Array, maskable: Array, starts: Array, counts: Array) -> Array:

@@ -3,6 +3,7 @@
 from jssl.methods.autoencoder import autoencoder, denoising_autoencoder
 from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.beit import beit
+from jssl.methods.bert import bert
 from jssl.methods.byol import byol
 from jssl.methods.colorization import colorization
 from jssl.methods.data2vec import data2vec
@@ -10,6 +11,7 @@ from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
+from jssl.methods.gpt import gpt
 from jssl.methods.ibot import ibot
 from jssl.methods.ijepa import ijepa
 from jssl.methods.inpainting import inpainting
@@ -60,6 +62,8 @@ METHODS = {
     "rotation": rotation,
     "patch_location": patch_location,
     "jigsaw": jigsaw,
+    "bert": bert,
+    "gpt": gpt,
     "supervised": supervised,
 }
 
@@ -68,6 +72,7 @@ __all__ = [
     "autoencoder",
     "barlow_twins",
     "beit",
+    "bert",
     "byol",
     "colorization",
     "data2vec",
@@ -76,6 +81,7 @@ __all__ = [
     "deepcluster_v2",
     "denoising_autoencoder",
     "dino",
+    "gpt",
     "ibot",
     "ijepa",
     "inpainting",

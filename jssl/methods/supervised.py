@@ -25,11 +25,11 @@ class Classifier(nn.Module):
         dtypes = {"dtype": self.encoder.dtype, "param_dtype": self.encoder.param_dtype}
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, **dtypes)
 
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        """Images [n h w c] to logits [n k]."""
+    def __call__(self, x: PyTree, train: bool = False) -> Array:
+        """What the encoder takes, such as images [n h w c], to logits [n k]."""
         return self.head(self.encoder(x, train=train).pooled)
 
-    def encode(self, x: Array) -> PyTree:
+    def encode(self, x: PyTree) -> PyTree:
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=False)
 

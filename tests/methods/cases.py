@@ -13,6 +13,7 @@ from jssl.train import step as train_step
 
 MEAN, STD = 0.3, 0.35
 SIZE = 16
+VOCABULARY, TOKENS = 30, 24
 
 
 def resnet(**options):
@@ -30,6 +31,23 @@ def resnet_by_4(**options):
 
 def vit_cls(**options):
     return vit(**options).clone(pool="cls")
+
+
+def text(**options):
+    return encoders.build(
+        "text",
+        vocabulary=VOCABULARY,
+        dim=16,
+        depth=2,
+        heads=2,
+        types=2,
+        max_length=TOKENS,
+        **options,
+    )
+
+
+def text_causal(**options):
+    return text(causal=True, **options)
 
 
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
@@ -66,6 +84,8 @@ CASES = {
     ),
     "inpainting": ((resnet, vit), {"width": 8}),
     "colorization": ((resnet, vit), {"width": 8, "stride": 2, "momentum": 0.9}),
+    "bert": ((text,), {"whole_words": True}),
+    "gpt": ((text_causal,), {}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {}),
     "patch_location": ((resnet, vit), {"patch": 4, "gap": 2, "jitter": 1, "hidden": 16}),
@@ -94,6 +114,8 @@ CASES = {
 }
 # What asks for colours takes RGB images alone.
 OF_COLORS = ("colorization",)
+# Encoders of tokens; all others are of images.
+OF_TOKENS = (text, text_causal)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")
@@ -145,6 +167,10 @@ def make(
         "num_classes": 10,
         "begin": begin,
     }
+    if encoder in OF_TOKENS:
+        offered["prepare"] = lambda batch: {key: batch[key] for key in ("tokens", "segments")}
+        offered |= {"pad_token": 0, "cls_token": 1, "sep_token": 2, "mask_token": 3}
+        offered["word_starts"] = [i % 3 > 0 for i in range(VOCABULARY)]
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters
     if "tokenizer" in asked:
@@ -154,13 +180,20 @@ def make(
 
 
 def batch(n=16, size=SIZE, channels=3, seed=0):
-    """Random uint8 images with structure: a coloured gradient and noise."""
+    """Random uint8 images with structure, a coloured gradient and noise, and packed tokens.
+
+    A method takes what is of its kind.
+    """
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 160, size)[None, :, None, None] * rng.random((n, 1, 1, channels))
     images = (ramp + rng.integers(0, 96, (n, size, size, channels))).astype(np.uint8)
+    labels = rng.integers(0, 10, n)
+    segments = 1 + np.cumsum(rng.random((n, TOKENS)) < 0.1, axis=1)
     return {
         "image": jnp.asarray(images),
-        "label": jnp.asarray(rng.integers(0, 10, n), jnp.int32),
+        "tokens": jnp.asarray(rng.integers(4, VOCABULARY, (n, TOKENS)), jnp.int32),
+        "segments": jnp.asarray(segments, jnp.int32).at[-1, -3:].set(0),
+        "label": jnp.asarray(labels, jnp.int32),
         "index": jnp.arange(n, dtype=jnp.int32),
     }
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_text_methods
 
 from jssl import data, methods
 from jssl.augment import lab
@@ -185,7 +186,9 @@ def train(name, method, tx):
 
 
 def test_every_method_has_a_recipe():
-    assert RECIPES.keys() == methods.METHODS.keys()
+    of_tokens = {name for name, _ in cases.CELLS if cases.CASES[name][0][0] in cases.OF_TOKENS}
+    assert of_tokens == set(test_text_methods.RECIPES)
+    assert RECIPES.keys() | of_tokens == methods.METHODS.keys()
 
 
 # One with a ResNet and one with a ViT; the others take minutes each.
