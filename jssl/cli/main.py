@@ -64,6 +64,10 @@ def _run(arguments):
         return listing(arguments)
     if arguments.verb == "compile":
         return _compile(arguments)
+    if arguments.verb == "tokenizer":
+        from jssl.cli import text
+
+        return text.tokenizer(arguments)
     _prepare_jax()
     from jssl.cli import verbs
 

@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     p = verb("inspect", "show a run's step, parameters and the SHA-256 of all it carries")
     _checkpoint(p)
     _json(p)
+    _tokenizer(verb)
     _compile(verb)
     _json(verb("list", "list methods, encoders, configs and data sources"))
     return parser
@@ -109,6 +110,22 @@ the run's held-out images; the table is then kept as restoration.json, and the r
     p.add_argument("--output", type=Path, help="a folder for the pictures")
     p.add_argument("--limit", type=int, help="only the first so many images")
     p.add_argument("--seed", type=int, default=0, help="of masks and noise (default: 0)")
+
+
+def _tokenizer(verb):
+    more = """
+
+  jssl tokenizer --data text:BOOKS.txt --size 8192 --output tokenizer.json
+
+Reads .txt (paragraphs, or lines where no line is empty), .jsonl, .csv and .tsv; needs
+pip install 'jssl[text]'."""
+    p = verb("tokenizer", "train a tokenizer on texts", more)
+    p.add_argument("--data", required=True, help="text:PATH")
+    p.add_argument("--column", default="text", help="of the text, but in .txt (default: text)")
+    p.add_argument("--size", type=int, required=True, help="of the vocabulary")
+    kinds = "bpe (of bytes, the default), wordpiece or unigram"
+    p.add_argument("--kind", default="bpe", help=kinds)
+    p.add_argument("--output", type=Path, required=True, help="FILE.json")
 
 
 def _compile(verb):
