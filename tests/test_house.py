@@ -86,6 +86,11 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
         "examples": 10 * cfg.train.batch_size,
         "num_classes": 10,
     }
+    if cfg.data.source.startswith("text:"):
+        tokens = [[cfg.data.length], "int32"]
+        facts["example"] |= {"tokens": tokens, "segments": tokens}
+        marks = {f"{name}_token": i for i, name in enumerate(("pad", "cls", "sep", "mask"))}
+        facts["tokens"] = {"vocabulary": 50, **marks, "word_starts": "01" * 25}
     if "tokenizer" in cfg.method:
         other = config.load(spec.replace(cfg.method.name, "vqvae"))
         with other.unlocked(), other.ignore_type():

@@ -145,7 +145,8 @@ def sentence_pairs(
 
     Args:
       key: PRNG key.
-      tokens, segments: packed rows (`jssl.data.packing.pack`), of t >= 5 and n >= 2.
+      tokens, segments: packed rows (`jssl.data.packing.pack`), of t >= 5. A single row has no
+        other to take from, and no label.
       cls_token, sep_token, pad_token: the special tokens.
 
     BERT cuts where a sentence ends and takes the other part from another document. Here the cut
@@ -153,13 +154,13 @@ def sentence_pairs(
     part of the same document.
 
     Raises:
-      ValueError: if there are less than 2 rows or 5 places.
+      ValueError: if rows have less than 5 places.
 
     Source: Devlin et al. 2018, arXiv 1810.04805, section 3.1 (Task #2).
     """
     n, t = tokens.shape
-    if n < 2 or t < 5:
-        raise ValueError(f"sentence pairs need at least 2 rows of 5 tokens, got {n} of {t}")
+    if t < 5:
+        raise ValueError(f"sentence pairs need rows of at least 5 tokens, got {t}")
     k_cut, k_next, k_other = jax.random.split(key, 3)
     place = jnp.arange(t, dtype=jnp.int32)[None]
     # Places 1 to t - 4, so that A, B, and three special tokens find room.
@@ -170,7 +171,7 @@ def sentence_pairs(
     cut = jnp.maximum(cut, 1)
     is_next = jax.random.bernoulli(k_next, 0.5, (n,))
     own = jnp.arange(n, dtype=jnp.int32)
-    other = (own + jax.random.randint(k_other, (n,), 1, n, jnp.int32)) % n
+    other = (own + jax.random.randint(k_other, (n,), 1, max(n, 2), jnp.int32)) % n
     partner = jnp.where(is_next, own, other)
 
     def stretch(rows, at, chosen):
@@ -191,7 +192,7 @@ def sentence_pairs(
     special = (place == 0) | (place == first_sep) | (place >= last_sep)
     filled = jnp.where(place < first_sep, from_a, from_b)
     marks = jnp.where(place == 0, cls_token, jnp.where(there, sep_token, pad_token))
-    known = same.any(axis=1) & (length_b[:, 0] > 0)
+    known = same.any(axis=1) & (length_b[:, 0] > 0) & (n > 1)
     return Pairs(
         jnp.where(special, marks.astype(tokens.dtype), filled),
         there.astype(jnp.int32),

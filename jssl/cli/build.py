@@ -122,9 +122,13 @@ def _fit(x, size):
     return image.center_crop(image.resize(x, (round(h * scale), round(w * scale))), size)
 
 
-def encoder(config) -> nn.Module:
-    """The encoder of the config."""
+def encoder(config, facts: dict | None = None) -> nn.Module:
+    """The encoder of the config; that of texts is told its vocabulary by the facts of the data."""
     options = config.encoder.to_dict()
+    if "vocabulary" in options:
+        if "tokens" not in (facts or {}):
+            raise ValueError(f"encoder {options['name']} is for texts: give data.source=text:PATH")
+        options["vocabulary"] = facts["tokens"]["vocabulary"]
     dtype = _dtype(config)
     param_dtype = np.promote_types(dtype, np.float32)  # bfloat16 computes with float32 parameters
     return encoders.build(options.pop("name"), dtype=dtype, param_dtype=param_dtype, **options)
@@ -150,8 +154,9 @@ def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Meth
     """
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
-    offered = views(config)._asdict() | {
-        "encoder": encoder(config),
+    seen = _text(facts) if "tokens" in facts else views(config)._asdict()
+    offered = seen | {
+        "encoder": encoder(config, facts),
         "begin": None,
         "num_classes": facts["num_classes"],
         "total_steps": facts["steps"],
@@ -162,7 +167,20 @@ def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Meth
         runs = facts.get("frozen", {}).items()
         frozen = {name: method(saved(run["config"]), run["facts"]) for name, run in runs}
     asked = inspect.signature(factory).parameters
+    missing = [k for k, v in asked.items() if v.default is v.empty and k not in offered]
+    if missing:
+        raise ValueError(
+            f"method {config.method.name} cannot learn from {config.data.source}, which gives no "
+            f"{', '.join(missing)}"
+        )
     return factory(**{k: v for k, v in offered.items() if k in asked}, **options | frozen)
+
+
+def _text(facts):
+    """What methods are given of texts: the packed rows, and what is known of the tokenizer."""
+    known = dict(facts["tokens"])
+    known["word_starts"] = [start == "1" for start in known["word_starts"]]
+    return known | {"prepare": lambda batch: {k: batch[k] for k in ("tokens", "segments")}}
 
 
 def optimizer(

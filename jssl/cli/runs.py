@@ -53,7 +53,13 @@ def open_data(config, split: str, **options):
     if split != "train" and config.data.eval_source is not None:
         spec = config.data.eval_source
     return data.open_source(
-        spec, split=split, size=config.data.size, channels=config.data.channels, **options
+        spec,
+        split=split,
+        size=config.data.size,
+        channels=config.data.channels,
+        tokenizer=config.data.tokenizer,
+        length=config.data.length,
+        **options,
     )
 
 
@@ -254,6 +260,8 @@ def image_shape(source) -> tuple[int, ...]:
 
 def describe_example(source) -> dict:
     """Shapes and types of one example of a source, as JSON."""
+    if source.content == "tokens":
+        return {name: [list(x.shape), str(x.dtype)] for name, x in source[0].items()}
     return {
         "image": [list(image_shape(source)), str(source.look.dtype)],
         "label": [[], "int32"],

@@ -1,6 +1,8 @@
-"""``jssl tokenizer``: texts in, ``tokenizer.json`` out."""
+"""``jssl tokenizer``: texts in, ``tokenizer.json`` out; and the tokenizer of a run."""
 
-from jssl.data.tokenizer import read_documents, train_tokenizer
+from pathlib import Path
+
+from jssl.data.tokenizer import load_tokenizer, read_documents, train_tokenizer
 
 
 def tokenizer(arguments) -> int:
@@ -15,3 +17,25 @@ def tokenizer(arguments) -> int:
     made.save(str(arguments.output))
     print(f"{made.get_vocab_size()} tokens from {len(documents)} documents in {arguments.output}")
     return 0
+
+
+def keep_tokenizer(config, workdir: Path) -> None:
+    """Of a run on texts: puts its tokenizer into its folder, and that into the config.
+
+    It is the one already there, or that of ``data.tokenizer``, or one of ``data.vocabulary``
+    tokens trained on the texts.
+    """
+    kind, _, path = config.data.source.partition(":")
+    if kind != "text":
+        return
+    file = workdir / "tokenizer.json"
+    if not file.exists():
+        if config.data.tokenizer is not None:
+            made = load_tokenizer(config.data.tokenizer)
+        else:
+            made = train_tokenizer(read_documents(path), config.data.vocabulary)
+        workdir.mkdir(parents=True, exist_ok=True)
+        made.save(str(file.with_suffix(".partial")))
+        file.with_suffix(".partial").rename(file)
+    with config.unlocked():
+        config.data.tokenizer = str(file)

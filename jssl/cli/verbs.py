@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.cli import build, config, fine_tune, pictures, runs
+from jssl.cli import build, config, fine_tune, pictures, runs, text
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.losses import spread
 from jssl.train import loop, shard
@@ -27,11 +27,13 @@ def pretrain(arguments) -> int:
     """Trains the config in the folder, from its newest checkpoint where there is one."""
     cfg = config.load(arguments.config, arguments.overrides)
     build.check(cfg)
+    text.keep_tokenizer(cfg, arguments.workdir)
     source = runs.open_data(cfg, "train", limit=cfg.data.limit)
     with cfg.unlocked(), cfg.ignore_type():
-        if cfg.augment.size is None:
+        images = source.content == "image"
+        if images and cfg.augment.size is None:
             cfg.augment.size = min(runs.image_shape(source)[:2])
-        if cfg.augment.mean is None or cfg.augment.std is None:
+        if images and (cfg.augment.mean is None or cfg.augment.std is None):
             cfg.augment.mean, cfg.augment.std = build.statistics(source)
     mesh = shard.make_mesh(cfg.mesh.fsdp)
     stream = data.open_stream(
@@ -52,6 +54,8 @@ def pretrain(arguments) -> int:
         "num_classes": source.num_classes,
         "class_names": source.class_names,
     }
+    if not images:
+        facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
     method = build.method(cfg, facts, frozen)
     facts["dimensions"] = runs.dimensions(method, facts)

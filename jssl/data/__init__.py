@@ -4,12 +4,14 @@ from jssl.data.bad import DataError, Undecodable
 from jssl.data.batches import read_all
 from jssl.data.sources import Source, open_source
 from jssl.data.stream import Stream, open_stream
+from jssl.data.texts import describe_tokens
 
 __all__ = [
     "DataError",
     "Source",
     "Stream",
     "Undecodable",
+    "describe_tokens",
     "open_source",
     "open_stream",
     "read_all",

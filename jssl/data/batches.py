@@ -23,7 +23,7 @@ def check_rectangular(source: Source) -> None:
 def _read(source: Source, i: int) -> Example:
     """Example ``i``, which must have the shape and dtype that the source was opened with."""
     example = source[i]
-    image = example["image"]
+    image = example[source.content]
     look = Look(image.shape, image.dtype, source.place(i))
     if look[:2] != source.look[:2]:
         raise DataError(f"{source.name}: {describe_misfit(source.look, look)}")

@@ -17,6 +17,7 @@ from jssl.data.bad import DataError, Undecodable
 from jssl.data.decode import to_channels, to_square
 from jssl.data.folder import Folder
 from jssl.data.prepared import open_prepared
+from jssl.data.texts import Texts
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,9 @@ class Look(NamedTuple):
 class Source:
     """Examples by position: ``source[i]`` is a dict of arrays, for 0 <= i < ``len(source)``.
 
-    Keys: ``image`` [h w c] uint8, uint16 or float32, ``label`` int32 (-1: unlabelled), ``index``
-    int32, the position in this source.
+    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label`` (-1)
+    and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or float32, ``label`` int32
+    (-1: unlabelled), ``index`` int32, the position in this source.
 
     reader: the split that is read.
     rows: [n] the reader's records that are in this source, in order.
@@ -104,6 +106,11 @@ class Source:
     def example_shape(self) -> tuple[int, ...] | None:
         """[h w c] of every image, or None where those looked at on opening differ."""
         return None if self.look is None else self.look.shape
+
+    @property
+    def content(self) -> str:
+        """What the examples are: ``image`` or ``tokens``."""
+        return getattr(self.reader, "content", "image")
 
     @property
     def name(self) -> str:
@@ -140,6 +147,10 @@ class Source:
         if not 0 <= i < len(self.rows):
             raise IndexError(f"{self.name} has examples 0 to {len(self.rows) - 1}, not {i}")
         row = int(self.rows[i])
+        if self.content == "tokens":
+            tokens, segments = self.reader.read(row)
+            number = {"label": np.int32(-1), "index": np.int32(i)}
+            return {"tokens": tokens, "segments": segments, **number}
         image, label = self.reader.read(row, self.size)
         if self.channels is not None:
             image = to_channels(image, self.channels, self.reader.place(row))
@@ -161,13 +172,16 @@ def open_source(
     part: str = "all",
     size: int | None = None,
     channels: int | None = None,
+    tokenizer: str | None = None,
+    length: int = 128,
     seed: int = 0,
 ) -> Source:
     """Opens a data source.
 
     Args:
         spec: ``bundled`` (12,000 + 2,000 Fashion-MNIST images), ``arrays:FILE.npz`` (layouts: see
-            `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`) or
+            `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`), ``text:PATH``
+            (packed rows of its tokens, see `jssl.data.texts.Texts`) or
             ``tfds:NAME[/CONFIG][:VERSION][/SPLIT][@DIR]`` (see `jssl.data.prepared`).
         split: ``train`` or ``test``; what else a set has.
         limit: only the first this many examples of the split, in the set's own order: an npz's
@@ -178,18 +192,22 @@ def open_source(
         part: ``all``, ``fit`` (not held out) or ``holdout``, taken after ``limit``.
         size: takes each image's central square and resizes it to [size size c], antialiased.
         channels: converts between grey, grey + alpha, RGB and RGB + alpha (1 to 4).
+        tokenizer: of texts, the path of a ``tokenizer.json``.
+        length: of texts, tokens in a row, which is what an example is.
         seed: of the held-out part.
 
     Raises:
         DataError: one line, for anything wrong with the spec, the options or the set.
     """
     kind, _, path = spec.partition(":")
-    if kind not in KINDS:
+    if kind not in KINDS and kind != "text":
         raise DataError(
-            f"data source must be bundled, arrays:FILE.npz, folder:PATH or tfds:NAME, got {spec!r}"
+            "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME or text:PATH, "
+            f"got {spec!r}"
         )
     _check_options(limit, holdout, part, size, channels)
-    reader = KINDS[kind](path, split)
+    text = kind == "text"
+    reader = Texts(path, split, tokenizer, length) if text else KINDS[kind](path, split)
     rows = np.arange(len(reader))[:limit]
     if reader.labels is not None and limit is not None:
         _warn_of_lost_classes(reader, rows)
@@ -245,7 +263,7 @@ def _probe(source: Source) -> Source:
     failure: Undecodable | None = None
     for i in np.linspace(0, len(source) - 1, count).astype(int):
         try:
-            image = source[int(i)]["image"]
+            image = source[int(i)][source.content]
         except Undecodable as error:
             failure = failure or error
             continue

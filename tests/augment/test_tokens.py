@@ -167,9 +167,7 @@ def test_a_row_without_two_neighbours_has_no_label():
         assert list(paired(jax.random.key(seed), text, segments).label[:2]) == [-1, -1]
 
 
-def test_pairs_need_a_second_row():
-    text, segments = packed(1, 12)
-    with pytest.raises(ValueError, match="at least 2 rows of 5 tokens, got 1 of 12"):
-        tokens.sentence_pairs(
-            jax.random.key(0), text, segments, cls_token=1, sep_token=2, pad_token=0
-        )
+def test_a_single_row_has_no_label_and_a_short_one_no_room():
+    assert list(paired(jax.random.key(0), *packed(1, 12)).label) == [-1]
+    with pytest.raises(ValueError, match="rows of at least 5 tokens, got 4"):
+        paired(jax.random.key(0), *packed(2, 4))
