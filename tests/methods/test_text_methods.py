@@ -147,10 +147,8 @@ def source_code():
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param("gpt", marks=pytest.mark.slow), pytest.param("bert", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["gpt", "bert"])
 def test_learns_more_of_unseen_text_than_how_frequent_bytes_are(name):
     """Rung 6 for tokens: held-out nats a byte below the entropy of the bytes' frequencies."""
     steps, lr, options = RECIPES[name]
