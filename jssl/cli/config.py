@@ -196,14 +196,22 @@ def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.C
 
 
 def saved(content: dict[str, Any]) -> ml_collections.ConfigDict:
-    """A finished config read back from JSON, which knows lists only, where options were tuples."""
+    """A finished config read back from JSON, which knows lists only, where options were tuples.
+
+    A key that was not there yet when it was written has its default.
+    """
 
     def tuples(value):
         if isinstance(value, dict):
             return {key: tuples(part) for key, part in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return ml_collections.ConfigDict(tuples(content))
+    content = tuples(content)
+    for key, value in defaults().to_dict().items():
+        if isinstance(value, dict):
+            content[key] = value | content.get(key, {})
+        content.setdefault(key, value)
+    return ml_collections.ConfigDict(content)
 
 
 def _split(spec: str) -> tuple[Path, dict[str, str]]:

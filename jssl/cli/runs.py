@@ -122,7 +122,8 @@ def begin(workdir: Path, config, facts: dict) -> None:
     file = workdir / "config.json"
     resolved = json.loads(config.to_json())
     if file.exists():
-        changed = _differences(json.loads(file.read_text()), resolved)
+        old = saved(json.loads(file.read_text()))
+        changed = _differences(json.loads(old.to_json()), resolved)
         if changed:
             key, (old, new) = next(iter(changed.items()))
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -226,6 +227,8 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
     if not file.exists():
         raise ValueError(f"{workdir} holds no run: there is no {file}")
     config = saved(json.loads(file.read_text()))
+    if (workdir / "tokenizer.json").exists():  # the folder may have been moved
+        config.data.tokenizer = str(workdir / "tokenizer.json")
     facts = json.loads((workdir / "data.json").read_text())
     method = build.method(config, facts)
     tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])

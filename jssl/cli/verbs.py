@@ -238,6 +238,8 @@ def embed(arguments) -> int:
 
 def _open_input(trained, arguments):
     """The images of ``--input``, made to be like those of the run."""
+    if "image" not in trained.facts["example"]:
+        raise ValueError(f"{arguments.workdir} is a run on texts: --input can only be of images")
     spec = arguments.input if ":" in arguments.input or arguments.input == "bundled" else None
     with trained.config.unlocked(), trained.config.ignore_type():
         section, (shape, _) = trained.config.data, trained.facts["example"]["image"]

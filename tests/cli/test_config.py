@@ -1,5 +1,7 @@
 """Configs: names, typed arguments, overrides, and errors that help."""
 
+import json
+
 import pytest
 
 from jssl.cli import config
@@ -48,6 +50,16 @@ def test_the_documented_keys_mean_the_same_everywhere():
             for part in key.split("."):
                 assert part in node, (name, key)
                 node = node[part]
+
+
+def test_keys_that_came_after_a_run_have_their_defaults():
+    whole = json.loads(config.load("mae", {"data.length": "64"}).to_json())
+    old = json.loads(json.dumps(whole))
+    del old["mesh"], old["seed"], old["data"]["vocabulary"], old["optimizer"]["clip_each"]
+    assert old != whole
+    assert config.saved(old).to_dict() == config.saved(whole).to_dict()
+    assert config.saved(whole).method.to_dict() == config.load("mae").method.to_dict()
+    assert config.saved(old).data.length == 64
 
 
 def test_arguments_are_typed_by_their_defaults():
