@@ -2,7 +2,7 @@
 
 jssl pretrain --config patch_location --workdir runs/patch_location
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 25.8 %, linear 28.3 %.
 """
 
 from jssl.cli.config import small_images
