@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 WORKDIR ?= runs/quickstart
 BIN := $(VENV)/bin
-# Tests that share what is compiled or trained run in one process.
-PARALLEL := -n auto --maxprocesses=4 --dist loadgroup
+# A process for each processor that may be used, which "auto" takes for all that there are. Tests
+# that share what is compiled or trained run in one.
+PARALLEL := -n $(shell nproc 2>/dev/null || echo auto) --maxprocesses=4 --dist loadgroup
 
 .PHONY: help quickstart test test-long test-fast lint format results clean
 
