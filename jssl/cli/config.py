@@ -92,7 +92,7 @@ def small_images(
     else:
         config.optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05}
     if encoder == "vit":
-        config.encoder.update({"dim": 128, "depth": 6, "heads": 4, "patch": 4, "pool": "mean"})
+        config.encoder.update({"dim": 96, "depth": 4, "heads": 4, "patch": 4, "pool": "mean"})
     config.optimizer.warmup_epochs = 1.0
     return config
 

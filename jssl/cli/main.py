@@ -119,9 +119,11 @@ def _keep_freed_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tell
         libc = ctypes.CDLL("libc.so.6")
         most = 2**31 - 1
-        trim_threshold, mmap_max = -1, -4  # of malloc.h
+        trim_threshold, mmap_max, arena_max = -1, -4, -8  # of malloc.h
         libc.mallopt(trim_threshold, most)
         libc.mallopt(mmap_max, 0)
+        # The heap of a thread of XLA's own is too small for a step's buffers, and not kept.
+        libc.mallopt(arena_max, 1)
 
 
 if __name__ == "__main__":
