@@ -19,7 +19,7 @@ def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe=
     config.method = {"name": "ijepa", "momentum": 0.98, "dim": 64, "depth": 3, "heads": 4}
     # A crop and nothing else, as in the paper.
     config.augment.update({"scale": (0.3, 1.0), "jitter_p": 0.0, "grayscale_p": 0.0, "flip": 0.0})
-    config.optimizer = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.04}
+    config.optimizer = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.04}
     config.optimizer.update({"final_weight_decay": 0.4, "warmup_epochs": 2.0})
     return config
 
