@@ -30,6 +30,35 @@ def normalize_patches(patches: Float[Array, "n t d"]) -> Float[Array, "n t d"]:
     return (at_least_float32(patches) - mean) / std
 
 
+def local_statistics(
+    images: Float[Array, "n h w c"], window: int, epsilon: float = 1e-6
+) -> tuple[Float[Array, "n h w c"], Float[Array, "n h w c"]]:
+    """Mean and deviation of the square around each pixel, a channel, in float32 or wider.
+
+    Args:
+      images: as the loss sees them.
+      window: side of the square in pixels, odd; at the border it is what of it lies inside.
+      epsilon: added to the variance, which divides by the count - 1, before the root.
+
+    Source: the target normalisation of SimMIM's released code, models/simmim.py norm_targets.
+    """
+    images = at_least_float32(images)
+
+    def total(x):
+        # Along one axis, then along the other.
+        for axis in (1, 2):
+            shape = tuple(window if i == axis else 1 for i in range(4))
+            x = jax.lax.reduce_window(x, 0.0, jax.lax.add, shape, (1, 1, 1, 1), "SAME")
+        return x
+
+    count = total(jnp.ones((1, *images.shape[1:3], 1), images.dtype))
+    mean = total(images) / count
+    # Of the difference to the whole image's mean: squares of like numbers do not cancel.
+    center = jnp.mean(images, axis=(1, 2), keepdims=True)
+    squares = total((images - center) ** 2) - count * (mean - center) ** 2
+    return mean, jnp.sqrt(jnp.maximum(squares, 0) / (count - 1) + epsilon)
+
+
 def masked_mse(
     pred: Float[Array, "n t d"],
     target: Float[Array, "n t d"],

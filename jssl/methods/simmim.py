@@ -25,6 +25,7 @@ def simmim(
     *,
     mask_ratio: float = 0.6,
     mask_patch: int = 32,
+    norm_window: int | None = None,
 ) -> Method:
     """Masked prediction: mask tokens go through the encoder, a linear layer predicts pixels.
 
@@ -38,6 +39,8 @@ def simmim(
       mask_ratio: share of hidden squares, in (0, 1).
       mask_patch: their side in pixels, a multiple of a ViT's patch. The paper's 32 of 192 pixels
         leave a pixel nothing near to be copied from; small images want about as large a share.
+      norm_window: predict each pixel normalised by the square of this odd side around it, as the
+        released code can (47 for Swin V2): no score for the mere colour of what is near.
 
     The paper has a Swin transformer beside a ViT, with relative positions; here positions are the
     encoder's own.
@@ -52,6 +55,9 @@ def simmim(
         raise ValueError(
             f"mask_patch must be a multiple of the encoder's patch of {unit}, got {mask_patch}"
         )
+
+    if norm_window is not None and (norm_window < 3 or norm_window % 2 == 0):
+        raise ValueError(f"norm_window must be odd and at least 3, or None, got {norm_window}")
 
     def views(key, batch):
         k_view, k_mask = jax.random.split(key)
@@ -111,6 +117,9 @@ def simmim(
         features, state = forward(encoder, params["encoder"], state, images, key, **options)
         target = views["image"]
         pred = predict(params, features, target)
+        if norm_window:
+            mean, std = reconstruction.local_statistics(target, norm_window)
+            target = (target - mean) / std
         # Equation 1.
         value = reconstruction.masked_l1(
             patchify(pred, unit), patchify(target, unit), views["mask"]
@@ -129,11 +138,14 @@ def simmim(
         variables = {"params": params["encoder"], **state}
         features = encoder.apply(variables, images, train=False, **options)
         image, where = views["image"], hidden(views)
-        pred = predict(params, features, image).astype(image.dtype)
+        pred, name = predict(params, features, image), "reconstruction"
+        if norm_window:
+            mean, std = reconstruction.local_statistics(image, norm_window)
+            pred, name = pred * std + mean, "reconstruction (true local statistics)"
         return {
             "original": restore(image),
             "masked": restore(jnp.where(where, jnp.zeros_like(image), image)),
-            "reconstruction": restore(jnp.where(where, pred, image)),
+            name: restore(jnp.where(where, pred.astype(image.dtype), image)),
         }
 
     return Method(init, views, loss, after, embed, reconstruct)

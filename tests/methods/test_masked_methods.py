@@ -9,6 +9,7 @@ import pytest
 from references import masked as reference
 
 from jssl import methods
+from jssl.losses import reconstruction
 from jssl.methods.ijepa import Predictor
 from jssl.train import step as train_step
 
@@ -39,9 +40,10 @@ def squares(mask, unit):
 
 
 class TestSimMIM:
-    @pytest.mark.parametrize("mask_patch", [4, 8])
-    def test_loss_is_that_of_the_released_code(self, x64, mask_patch):
-        _, params, state, views, loss = first("simmim", mask_patch=mask_patch)
+    @pytest.mark.parametrize(("mask_patch", "norm_window"), [(4, None), (8, None), (4, 5)])
+    def test_loss_is_that_of_the_released_code(self, x64, mask_patch, norm_window):
+        options = {"mask_patch": mask_patch, "norm_window": norm_window}
+        _, params, state, views, loss = first("simmim", **options)
         images, mask = np.asarray(views["image"]), squares(views["mask"], 4)
         whole = mask.reshape(6, 16 // mask_patch, mask_patch, -1, mask_patch)
         np.testing.assert_array_equal(whole.any((2, 4)), whole.all((2, 4)))
@@ -50,7 +52,19 @@ class TestSimMIM:
         patches = tokens @ params["head"]["kernel"] + params["head"]["bias"][None, None]
         pred = np.asarray(patches).reshape(6, 4, 4, 4, 4, 3).swapaxes(2, 3).reshape(6, 16, 16, 3)
         value, _ = loss(params, state, views)
-        np.testing.assert_allclose(value, reference.simmim(images, pred, mask), rtol=1e-9)
+        target = reference.norm_targets(images, norm_window) if norm_window else images
+        np.testing.assert_allclose(value, reference.simmim(target, pred, mask), rtol=1e-9)
+
+    def test_a_normalised_prediction_is_shown_in_its_true_surroundings(self):
+        method, params, state, views, _ = first("simmim", dtype=jnp.float32, norm_window=5)
+        pictures = method.reconstruct(params, state, views, KEY)
+        assert list(pictures)[2] == "reconstruction (true local statistics)"
+        params["head"] = jax.tree.map(jnp.zeros_like, params["head"])
+        _, _, filled = method.reconstruct(params, state, views, KEY).values()
+        mean, _ = reconstruction.local_statistics(views["image"], 5)
+        expected = (np.asarray(mean) * cases.STD + cases.MEAN).clip(0, 1)
+        hidden = squares(views["mask"], 4)
+        np.testing.assert_allclose(np.asarray(filled)[hidden], expected[hidden], atol=1e-5)
 
     @pytest.mark.parametrize("encoder", [cases.vit, cases.resnet])
     def test_hidden_pixels_reach_the_target_and_nothing_else(self, encoder):
@@ -89,6 +103,8 @@ class TestSimMIM:
         def make(encoder, **options):
             return methods.simmim(encoder, **NEEDS, restore=lambda x: x, **options)
 
+        with pytest.raises(ValueError, match=r"norm_window must be odd and .* got 4"):
+            make(cases.vit(), mask_patch=4, norm_window=4)
         with pytest.raises(ValueError, match=r"mask_patch must be a multiple of .* 4, got 6"):
             make(cases.vit(), mask_patch=6)
         images = {"image": jnp.zeros((2, 16, 16, 3))}

@@ -12,6 +12,18 @@ def simmim(x, x_rec, mask):
     return (loss_recon * mask[..., None]).sum() / mask.sum() / x.shape[-1]
 
 
+def norm_targets(targets, patch_size):
+    """microsoft/SimMIM models/simmim.py norm_targets: a window at a time, images [n h w c]."""
+    out, reach = np.empty_like(targets), patch_size // 2
+    _, h, w, _ = targets.shape
+    for i in range(h):
+        for j in range(w):
+            near = np.s_[:, max(i - reach, 0) : i + reach + 1, max(j - reach, 0) : j + reach + 1]
+            mean, var = targets[near].mean((1, 2)), targets[near].var((1, 2), ddof=1)
+            out[:, i, j] = (targets[:, i, j] - mean) / np.sqrt(var + 1e-6)
+    return out
+
+
 def smooth_l1(x, y, beta):
     """torch.nn.functional.smooth_l1_loss, mean over all entries."""
     loss = [0.5 * d**2 / beta if d < beta else d - 0.5 * beta for d in np.abs(x - y).ravel()]
