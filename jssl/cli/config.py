@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +22,8 @@ def defaults() -> ml_collections.ConfigDict:
         {
             "seed": 0,
             "precision": "float32",
+            "init_from": config_dict.placeholder(str),
+            "init_what": "encoder",
             "data": {
                 "source": "bundled",
                 "eval_source": config_dict.placeholder(str),
@@ -170,13 +173,19 @@ def required(function: Callable) -> set[str]:
     return {name for name, parameter in parameters.items() if parameter.default is empty}
 
 
-def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.ConfigDict:
+def load(
+    spec: str, overrides: dict[str, str] | None = None, workdir: Path | None = None
+) -> ml_collections.ConfigDict:
     """A finished, locked config.
+
+    One that begins from another run (``init_from``) has the encoder of that, its tokenizer and its
+    normalisation of images, unless the overrides say otherwise.
 
     Args:
       spec: ``NAME`` of a config that ships with jssl or ``PATH.py``, with typed arguments behind
         a colon: ``simclr:data=bundled,encoder=resnet18``.
       overrides: dotted keys to text, such as ``{"optimizer.lr": "0.1"}``.
+      workdir: of the run: what it began from is asked of that itself once the other is gone.
 
     Raises:
       ValueError: one line, with the nearest name, for a config, argument, key or value that does
@@ -185,6 +194,9 @@ def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.C
     file, arguments = _split(spec)
     config = _call(file, arguments)
     overrides = dict(overrides or {})
+    origin = overrides.get("init_from", config.init_from)
+    if origin is not None:
+        _follow(config, Path(origin), workdir)
     builders = _builders()
     for section, options in builders.items():
         _choose(config, section, overrides)
@@ -193,6 +205,21 @@ def load(spec: str, overrides: dict[str, str] | None = None) -> ml_collections.C
         _override(config, key, text)
     config.lock()
     return config
+
+
+def _follow(config, origin, workdir):
+    """Takes from another run what is of no use without the rest of it."""
+    files = [folder / "config.json" for folder in (origin, workdir) if folder is not None]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        raise ValueError(f"init_from={origin} holds no run: there is no {files[0]}")
+    other = saved(json.loads(file.read_text()))
+    config.encoder = other.encoder
+    for key in ("mean", "std"):
+        if config.augment.get(key) is None and other.augment.get(key) is not None:
+            config.augment[key] = other.augment[key]
+    if (origin / "tokenizer.json").exists():
+        config.data.tokenizer = str(origin / "tokenizer.json")
 
 
 def saved(content: dict[str, Any]) -> ml_collections.ConfigDict:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.cli import build, config, fine_tune, pictures, runs, text
+from jssl.cli import build, config, fine_tune, pictures, runs, text, transfer
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.losses import spread
 from jssl.train import loop, shard
@@ -25,7 +25,7 @@ ROWS = ("raw_pixels", "random_encoder", "pretrained")
 
 def pretrain(arguments) -> int:
     """Trains the config in the folder, from its newest checkpoint where there is one."""
-    cfg = config.load(arguments.config, arguments.overrides)
+    cfg = config.load(arguments.config, arguments.overrides, arguments.workdir)
     build.check(cfg)
     text.keep_tokenizer(cfg, arguments.workdir)
     source = runs.open_data(cfg, "train", limit=cfg.data.limit)
@@ -58,6 +58,7 @@ def pretrain(arguments) -> int:
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
     method = build.method(cfg, facts, frozen)
+    facts["init_from"], method = transfer.begin(arguments.workdir, cfg, facts, method)
     facts["dimensions"] = runs.dimensions(method, facts)
     tx, schedule = build.optimizer(cfg, per_epoch, steps)
     with runs.alone(arguments.workdir):
