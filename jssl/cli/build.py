@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ import optax
 from jssl import methods, require
 from jssl.augment import compose, image
 from jssl.cli.config import saved
-from jssl.method import Array, Batch, Method
-from jssl.nn import encoders
+from jssl.method import Array, Batch, Method, PyTree
+from jssl.nn import encoders, layers
 from jssl.train import optimizers, schedules
+from jssl.train.freeze import NEVER, freeze
 
 # The section `augment` of a view that is the image itself.
 IDENTITY = {
@@ -173,7 +175,25 @@ def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Meth
             f"method {config.method.name} cannot learn from {config.data.source}, which gives no "
             f"{', '.join(missing)}"
         )
-    return factory(**{k: v for k, v in offered.items() if k in asked}, **options | frozen)
+    made = factory(**{k: v for k, v in offered.items() if k in asked}, **options | frozen)
+    if config.freeze == "none" and config.unfreeze_epochs is None:
+        return made
+    return freeze(made, partial(learns, config, facts["steps_per_epoch"]))
+
+
+def learns(config, per_epoch: int, params: PyTree) -> PyTree:
+    """Of each parameter the first step at which it learns, as in `jssl.train.freeze.freeze`.
+
+    With ``unfreeze_epochs`` E what is no encoder learns at once, the encoder's last layer after E
+    epochs, the one before it after 2 E, and so on; what ``freeze`` names never does.
+    """
+    every = config.unfreeze_epochs
+    steps = jax.tree.map(lambda _: 0, params)
+    if every is not None:
+        depths, count = layers.depths(params)
+        steps = jax.tree.map(lambda depth: round((count - depth) * every * per_epoch), depths)
+    frozen = layers.frozen(params, config.freeze)
+    return jax.tree.map(lambda held, step: NEVER if held else step, frozen, steps)
 
 
 def _text(facts):
@@ -196,7 +216,14 @@ def optimizer(
     if final_decay is not None:
         options["weight_decay"] = schedules.cosine(options["weight_decay"], final_decay, steps)
     constant = {part: peak for part in options.pop("constant")}
-    return optimizers.build(name, schedule, constant=constant, **options), schedule
+    decay, frozen, scale = options.pop("layer_decay"), None, None
+    if decay is not None:
+        require.positive(**{"optimizer.layer_decay": decay})
+        scale = partial(layers.decayed, decay=decay)
+    if config.freeze != "none":
+        frozen = partial(layers.frozen, freeze=config.freeze)
+    more = {"constant": constant, "frozen": frozen, "scale": scale}
+    return optimizers.build(name, schedule, **more, **options), schedule
 
 
 def total_steps(config, per_epoch: int) -> int:
@@ -229,6 +256,8 @@ def check(config, devices: int | None = None) -> None:
         )
     if config.mesh.fsdp < 1 or devices % config.mesh.fsdp:
         raise ValueError(f"mesh.fsdp must divide the {devices} devices, got {config.mesh.fsdp}")
+    if config.unfreeze_epochs is not None:
+        require.positive(unfreeze_epochs=config.unfreeze_epochs)
     _dtype(config)
 
 

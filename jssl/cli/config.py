@@ -24,6 +24,8 @@ def defaults() -> ml_collections.ConfigDict:
             "precision": "float32",
             "init_from": config_dict.placeholder(str),
             "init_what": "encoder",
+            "freeze": "none",
+            "unfreeze_epochs": config_dict.placeholder(float),
             "data": {
                 "source": "bundled",
                 "eval_source": config_dict.placeholder(str),
@@ -48,6 +50,7 @@ def defaults() -> ml_collections.ConfigDict:
                 "final_lr": 0.0,
                 "final_weight_decay": config_dict.placeholder(float),
                 "constant": (),
+                "layer_decay": config_dict.placeholder(float),
                 "clip": config_dict.placeholder(float),
                 "clip_each": config_dict.placeholder(float),
             },

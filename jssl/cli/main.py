@@ -69,6 +69,10 @@ def _run(arguments):
 
         return text.tokenizer(arguments)
     _prepare_jax()
+    if arguments.verb == "inspect":
+        from jssl.cli import inspection
+
+        return inspection.inspect(arguments)
     from jssl.cli import verbs
 
     return getattr(verbs, arguments.verb)(arguments)

@@ -36,7 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
     _embed(verb)
     _reconstruct(verb)
     _workdir(verb("report", "write the run as one HTML page"))
-    p = verb("inspect", "show a run's step, parameters and the SHA-256 of all it carries")
+    p = verb(
+        "inspect",
+        "show a run's step, its layers, frozen or trainable, and the SHA-256 of all it carries",
+    )
     _checkpoint(p)
     _json(p)
     _tokenizer(verb)

@@ -314,32 +314,6 @@ def report(arguments) -> int:
     return 0
 
 
-def inspect(arguments) -> int:
-    """Step, parameters and the SHA-256 of all of Vars."""
-    trained = runs.load(arguments.workdir, arguments.step)
-    params, state = trained.train.params, trained.train.state
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    shapes = {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
-    found = {
-        "method": trained.config.method.name,
-        "encoder": trained.config.encoder.name,
-        "step": int(trained.train.step),
-        "steps": trained.facts["steps"],
-        "parameters": sum(x.size for x in shapes.values()),
-        "state": sum(x.size for x in jax.tree.leaves(state)),
-        "sha256": runs.sha256({"params": params, "state": state}),
-    }
-    if arguments.json:
-        print(json.dumps(found))
-        return 0
-    width = max(map(len, shapes))
-    for name, x in shapes.items():
-        print(f"{name:<{width}}  {list(x.shape)!s:<20} {x.size:>12,}")
-    for name, value in found.items():
-        print(f"{name:<11} {value:,}" if isinstance(value, int) else f"{name:<11} {value}")
-    return 0
-
-
 def quickstart(arguments) -> int:
     """Pretrains, evaluates and reports: the whole way on the bundled images."""
     began = time.perf_counter()

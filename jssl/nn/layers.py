@@ -47,6 +47,19 @@ def depths(params: PyTree) -> tuple[PyTree, int]:
     return jax.tree.map(depth, names), count
 
 
+def decayed(params: PyTree, decay: float) -> PyTree:
+    """For each parameter what its learning rate is multiplied by: less, the nearer the input.
+
+    ``decay`` to the power of the layers that come after, the norm that closes a transformer and
+    all that is no encoder counted as the last: those have 1.
+
+    Source: Bao et al. 2021, arXiv 2106.08254, and its released code; Clark et al. 2020, arXiv
+    2003.10555.
+    """
+    each, count = depths(params)
+    return jax.tree.map(lambda depth: decay ** (count - depth), each)
+
+
 def paths(params: PyTree) -> PyTree:
     """The name of each parameter, such as ``encoder/stem/kernel``."""
     return jax.tree_util.tree_map_with_path(

@@ -1,6 +1,6 @@
 """Optimizers by name, from optax."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,8 @@ def build(
     constant: Mapping[str, float] | None = None,
     clip: float | None = None,
     clip_each: float | None = None,
+    frozen: Callable[[PyTree], PyTree] | None = None,
+    scale: Callable[[PyTree], PyTree] | None = None,
     **options,
 ) -> optax.GradientTransformation:
     """An optimizer by name.
@@ -98,6 +100,8 @@ def build(
         rate of their own (SimSiam, arXiv 2011.10566, section 4.2).
       clip: bound on the global norm of the gradient; None leaves it alone.
       clip_each: bound on the norm of the gradient of each array of the parameters.
+      frozen: of the parameters, True for each that does not learn: it has no optimizer state.
+      scale: of the parameters, what the learning rate of each is multiplied by.
       **options: of that optimizer.
 
     Raises:
@@ -114,7 +118,22 @@ def build(
     if constant:
         parts = {part: OPTIMIZERS[name](rate, **options) for part, rate in constant.items()}
         tx = optax.partition({"": tx, **parts}, lambda params: _labels(params, parts))
+    if frozen is not None:
+        parts = {"learns": tx, "frozen": optax.set_to_zero()}
+        tx = optax.partition(
+            parts,
+            lambda params: jax.tree.map(lambda f: "frozen" if f else "learns", frozen(params)),
+        )
+    if scale is not None:
+        tx = optax.chain(tx, _scaled(scale))
     return optax.chain(*bounds, tx) if bounds else tx
+
+
+def _scaled(scale: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
+    def scaled(updates, params):
+        return jax.tree.map(lambda u, by: u * jnp.asarray(by, u.dtype), updates, scale(params))
+
+    return optax.stateless(scaled)
 
 
 def _labels(params, parts):
