@@ -1,5 +1,16 @@
 """Augmentations and masks: pure, batched, jitted, on the device; `f(key, x, ...)`."""
 
-from jssl.augment import blocks, color, compose, image, lab, masks, noise, patches, tokens
+from jssl.augment import blocks, color, compose, image, lab, masks, mix, noise, patches, tokens
 
-__all__ = ["blocks", "color", "compose", "image", "lab", "masks", "noise", "patches", "tokens"]
+__all__ = [
+    "blocks",
+    "color",
+    "compose",
+    "image",
+    "lab",
+    "masks",
+    "mix",
+    "noise",
+    "patches",
+    "tokens",
+]

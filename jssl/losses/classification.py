@@ -50,3 +50,45 @@ def cross_entropy_accuracy(
     chance = jnp.asarray(1 / k, logits.dtype)
     loss = jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), -jnp.log(chance))
     return loss, jnp.where(count > 0, hits / jnp.where(count > 0, count, 1), chance)
+
+
+def shared_cross_entropy_accuracy(
+    logits: Float[Array, "n k"],
+    targets: Float[Array, "n k"],
+    smoothing: float = 0.0,
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """`cross_entropy_accuracy` where an example may be shared by several classes.
+
+    Args:
+      logits: of the classifier.
+      targets: >= 0, of each example the shares of the classes; the one class has all of it where
+        examples are not mixed. They sum to what the example counts in the mean, 1 or 0.
+      smoothing: in [0, 1], the part of each example's sum that is spread evenly over the classes.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The mean cross-entropy, and the mean share, without smoothing, of the class whose logit is the
+      highest. Where none counts, log k and 1 / k, without gradient.
+
+    Source: Szegedy et al. 2015, arXiv 1512.00567, section 7 (smoothing); the accuracy of mixed
+    examples is that of mixup's released code (Zhang et al. 2017, arXiv 1710.09412).
+    """
+    logits = at_least_float32(logits)
+    k, targets = logits.shape[1], targets.astype(logits.dtype)
+    counts = jnp.sum(targets, axis=1, keepdims=True)
+    smooth = (1 - smoothing) * targets + smoothing * counts / k
+    told = jax.lax.argmax(logits, 1, jnp.int32)[:, None]
+    sums = (
+        -jnp.sum(smooth * jax.nn.log_softmax(logits, axis=1)),
+        jnp.sum(jnp.take_along_axis(targets, told, axis=1)),
+        jnp.sum(counts),
+    )
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    total, hits, count = sums
+    chance = jnp.asarray(1 / k, logits.dtype)
+    safe = jnp.where(count > 0, count, 1)
+    loss = jnp.where(count > 0, total / safe, -jnp.log(chance))
+    return loss, jnp.where(count > 0, hits / safe, chance)

@@ -1,14 +1,18 @@
 """Supervised classification and fine-tuning: what a pretrained encoder is compared with and for.
 
 The protocol of fine-tuning from few labels is that of SimCLR (Chen et al. 2020, arXiv 2002.05709,
-appendix B.5): all layers train on, a linear layer of zeros is put on the encoder.
+appendix B.5): all layers train on, a linear layer of zeros is put on the encoder. What is frozen
+(`jssl.train.freeze`) and how the learning rate falls from layer to layer (`jssl.nn.layers`) is said
+beside the method.
 """
 
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 
 from jssl import require
+from jssl.augment import mix
 from jssl.losses import classification
 from jssl.method import Array, Batch, Method, Out, PyTree, Vars
 from jssl.nn.forward import forward, start
@@ -25,9 +29,13 @@ class Classifier(nn.Module):
         dtypes = {"dtype": self.encoder.dtype, "param_dtype": self.encoder.param_dtype}
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, **dtypes)
 
-    def __call__(self, x: PyTree, train: bool = False) -> Array:
-        """What the encoder takes, such as images [n h w c], to logits [n k]."""
-        return self.head(self.encoder(x, train=train).pooled)
+    def __call__(self, x: PyTree, train: bool = False, hold: bool = False) -> Array:
+        """What the encoder takes, such as images [n h w c], to logits [n k].
+
+        With ``hold`` the encoder is as in evaluation: batch norms neither use the batch nor learn
+        of it.
+        """
+        return self.head(self.encoder(x, train=train and not hold).pooled)
 
     def encode(self, x: PyTree) -> PyTree:
         """Encode alone: ``apply(variables, x, method="encode")``."""
@@ -41,6 +49,10 @@ def supervised(
     *,
     num_classes: int,
     begin: PyTree | None,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    freeze_stats: bool = False,
 ) -> Method:
     """Tell the label of an image, from scratch or from a pretrained encoder.
 
@@ -51,11 +63,19 @@ def supervised(
       num_classes: labels are 0 to this less one; an example of label -1 does not count.
       begin: the variables of a pretrained encoder, ``{"params": ..., "batch_stats": ...}``; None
         draws them. All layers train on either way.
+      label_smoothing: the part of each label that is spread evenly over the classes, in [0, 1].
+      mixup: alpha of `jssl.augment.mix.mixup`, 0 for none.
+      cutmix: alpha of `jssl.augment.mix.cutmix`, 0 for none. Of both, each image has either.
+      freeze_stats: batch norms of the encoder normalise by the statistics that they began with.
+
+    ``accuracy`` is that of the images as they are seen in training, mixed ones included.
 
     Raises:
-      ValueError: if there are fewer than two classes.
+      ValueError: if there are fewer than two classes, or an option is out of range.
     """
     require.at_least(2, num_classes=num_classes)
+    require.fraction(label_smoothing=label_smoothing)
+    require.at_least(0, mixup=mixup, cutmix=cutmix)
     net = Classifier(encoder, num_classes)
 
     def init(key, batch):
@@ -66,11 +86,19 @@ def supervised(
         return Vars(params, stats)
 
     def views(key, batch):
-        return {"image": view(key, batch), "label": batch["label"]}
+        k_view, k_mix = jax.random.split(key)
+        images = view(k_view, batch)
+        # Where there is no label, -1, there is no share of any class either.
+        targets = jax.nn.one_hot(batch["label"], num_classes, dtype=encoder.param_dtype)
+        images, targets = mix.mixup_or_cutmix(k_mix, images, targets, mixup, cutmix)
+        return {"image": images, "target": targets}
 
     def loss(params, state, views, key, step):
-        logits, state = forward(net, params, state, views["image"], key)
-        value, accuracy = classification.cross_entropy_accuracy(logits, views["label"])
+        hold = freeze_stats and bool(state)  # without statistics there is but stochastic depth
+        logits, state = forward(net, params, state, views["image"], key, hold=hold)
+        value, accuracy = classification.shared_cross_entropy_accuracy(
+            logits, views["target"], label_smoothing
+        )
         return value, Out(state, {"loss": value, "accuracy": accuracy})
 
     def after(params, state, step):

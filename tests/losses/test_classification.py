@@ -59,3 +59,33 @@ def test_bfloat16_gives_a_float32_loss():
     logits = jnp.asarray(LOGITS, jnp.bfloat16)
     labels = jnp.zeros(6, jnp.int32)
     assert classification.cross_entropy_accuracy(logits, labels)[0].dtype == jnp.float32
+
+
+def test_shared_labels_against_numpy_and_the_same_as_whole_ones(x64):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(8, 5)), np.array([0, 1, 2, 3, 4, -1, 0, 1])
+    whole = np.eye(6)[labels][:, :5]
+
+    def shared(logits, targets, smoothing=0.0):
+        return classification.shared_cross_entropy_accuracy(
+            jnp.asarray(logits), jnp.asarray(targets), smoothing
+        )
+
+    plain = classification.cross_entropy_accuracy(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(shared(logits, whole), plain, rtol=1e-12)
+
+    share = rng.random((8, 1))
+    targets = share * whole + (1 - share) * np.roll(whole, 1, axis=0)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    smooth = 0.9 * targets + 0.1 * targets.sum(1, keepdims=True) / 5
+    expected = -(smooth * log_p).sum() / targets.sum()
+    loss, accuracy = shared(logits, targets, 0.1)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    hits = targets[np.arange(8), logits.argmax(1)].sum() / targets.sum()
+    np.testing.assert_allclose(accuracy, hits, rtol=1e-12)
+    # The gradient of a cross-entropy: what is said less what is asked for.
+    grad = jax.grad(lambda x: shared(x, targets, 0.1)[0])(jnp.asarray(logits))
+    asked = np.exp(log_p) * smooth.sum(1, keepdims=True) - smooth
+    np.testing.assert_allclose(grad, asked / targets.sum(), rtol=1e-10, atol=1e-15)
+    nothing = shared(logits, np.zeros((8, 5)), 0.1)
+    np.testing.assert_allclose(nothing, [np.log(5), 0.2], rtol=1e-12)

@@ -87,7 +87,7 @@ CASES = {
     "bert": ((text,), {"whole_words": True}),
     "gpt": ((text_causal,), {}),
     "rotation": ((resnet, vit), {}),
-    "supervised": ((resnet, vit), {}),
+    "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "patch_location": ((resnet, vit), {"patch": 4, "gap": 2, "jitter": 1, "hidden": 16}),
     "jigsaw": (
         (resnet, vit),

@@ -97,7 +97,7 @@ def test_layers_count_by_number_not_by_letter():
 @pytest.mark.parametrize("encoder", [cases.resnet, pytest.param(cases.vit, marks=pytest.mark.long)])
 def test_flops_fall_with_what_is_frozen(encoder):
     """By shape, and as the compiler counts them: forward alone is a third of it all."""
-    method, batch = cases.make("supervised", encoder), cases.batch()
+    method, batch = cases.make("supervised", encoder, options={}), cases.batch()
     counts = []
     for text in ("none", "first:2", "all"):
         one = method if text == "none" else freeze(method, begins(text))
@@ -115,7 +115,10 @@ def test_flops_fall_with_what_is_frozen(encoder):
     "name", ["adamw", *(pytest.param(name, marks=pytest.mark.long) for name in ("sgd", "lars"))]
 )
 def test_frozen_parameters_keep_every_bit_and_have_no_optimizer_state(name):
-    method, batch = freeze(cases.make("supervised", cases.vit), begins("first:2")), cases.batch()
+    method, batch = (
+        freeze(cases.make("supervised", cases.vit, options={}), begins("first:2")),
+        cases.batch(),
+    )
     tx = optimizers.build(name, 0.1, weight_decay=0.1, clip=1.0, frozen=frozen_as("first:2"))
     with jax.numpy_dtype_promotion("standard"):
         train = cases.first(method, tx, batch)
