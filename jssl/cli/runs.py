@@ -265,11 +265,14 @@ def describe_example(source) -> dict:
     """Shapes and types of one example of a source, as JSON."""
     if source.content == "tokens":
         return {name: [list(x.shape), str(x.dtype)] for name, x in source[0].items()}
-    return {
+    example = {
         "image": [list(image_shape(source)), str(source.look.dtype)],
         "label": [[], "int32"],
         "index": [[], "int32"],
     }
+    if source.target_shape is not None:
+        example["target"] = [list(source.target_shape), "float32"]
+    return example
 
 
 def dimensions(method: Method, facts: dict) -> int:

@@ -8,6 +8,9 @@ Three layouts are read, never with pickle:
 - ``jpeg`` (the bytes of all files joined, uint8), ``offsets`` [n + 1] (file i is
   ``jpeg[offsets[i]:offsets[i + 1]]``), with ``label``, ``is_test`` and ``classes`` as above.
 
+The first and the last may have ``target`` [n k], numbers to be told of each image, such as many
+labels that are 0 or 1; NaN is what is not known.
+
 Where ``is_test`` is given, ``train`` is what is not test, in file order; without it all is
 ``train``. A label of -1 means unlabelled.
 """
@@ -39,6 +42,8 @@ class _Rows:
         self._rows, self._columns = rows, columns
         labels, classes = columns.get("label"), columns.get("classes")
         self.labels = None if labels is None else labels[rows].astype(np.int32)
+        targets = columns.get("target")
+        self.targets = None if targets is None else targets[rows].astype(np.float32)
         self.class_names = None if classes is None else tuple(str(name) for name in classes)
         # Over all rows, so that a split which lacks a class counts the same classes.
         known = 0 if labels is None else int(labels.max(initial=-1)) + 1
@@ -124,6 +129,12 @@ def open_arrays(path: str, split: str) -> Samples | Jpegs:
             raise DataError(
                 f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]"
             )
+    if "target" in columns:
+        found = columns["target"]
+        if found.ndim != 2 or len(found) != n or found.dtype.kind not in "buif":
+            raise DataError(
+                f"{path}: 'target' must be numbers [{n} k], got {found.dtype}{list(found.shape)}"
+            )
     chosen = np.ones(n, bool)
     if "is_test" in columns:
         chosen = columns["is_test"].astype(bool) == (split == "test")
@@ -156,7 +167,7 @@ def _load(path: str, split: str) -> dict[str, np.ndarray]:
 
 def _columns(path: str, split: str, file: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     if "image" in file or "jpeg" in file:
-        wanted = ("label", "is_test", "classes")
+        wanted = ("label", "target", "is_test", "classes")
         wanted += ("image",) if "image" in file else ("jpeg", "offsets")
         columns = {key: file[key] for key in wanted if key in file}
         if "label" in columns:

@@ -86,7 +86,8 @@ class Source:
 
     Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label`` (-1)
     and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or float32, ``label`` int32
-    (-1: unlabelled), ``index`` int32, the position in this source.
+    (-1: unlabelled), ``index`` int32, the position in this source, and, of an .npz that has some,
+    ``target`` [k] float32.
 
     reader: the split that is read.
     rows: [n] the reader's records that are in this source, in order.
@@ -111,6 +112,12 @@ class Source:
     def content(self) -> str:
         """What the examples are: ``image`` or ``tokens``."""
         return getattr(self.reader, "content", "image")
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """[k] of the numbers to be told of each image, or None where there are none."""
+        targets = getattr(self.reader, "targets", None)
+        return None if targets is None else targets.shape[1:]
 
     @property
     def name(self) -> str:
@@ -156,7 +163,10 @@ class Source:
             image = to_channels(image, self.channels, self.reader.place(row))
         if self.size is not None:
             image = to_square(image, self.size)
-        return {"image": image, "label": np.int32(label), "index": np.int32(i)}
+        example = {"image": image, "label": np.int32(label), "index": np.int32(i)}
+        if self.target_shape is None:
+            return example
+        return example | {"target": self.reader.targets[row]}
 
     def place(self, i: int) -> str:
         """Where example ``i`` is, for people: a path, or file and row."""

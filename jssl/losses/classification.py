@@ -1,5 +1,7 @@
 """Losses of classification: the class is a pseudo-label, or what was done to the example."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -92,3 +94,39 @@ def shared_cross_entropy_accuracy(
     safe = jnp.where(count > 0, count, 1)
     loss = jnp.where(count > 0, total / safe, -jnp.log(chance))
     return loss, jnp.where(count > 0, hits / safe, chance)
+
+
+def binary_cross_entropy_accuracy(
+    logits: Float[Array, "n k"],
+    targets: Float[Array, "n k"],
+    smoothing: float = 0.0,
+    *,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Cross-entropy of many labels that each stand for themselves, and the share told right.
+
+    Args:
+      logits: of each label being there.
+      targets: in [0, 1], whether it is; NaN where that is not known: that label does not count,
+        and has no gradient.
+      smoothing: in [0, 1], how far every target is taken to 1/2.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The means over all examples' labels that count. Where none does, log 2 and 1/2.
+    """
+    logits = at_least_float32(logits)
+    known = ~jnp.isnan(targets)
+    targets = jnp.where(known, targets, 0).astype(logits.dtype)
+    smooth = (1 - smoothing) * targets + smoothing / 2
+    entropy = jax.nn.softplus(logits) - smooth * logits
+    right = (logits > 0) == (targets > 0.5)
+    sums = tuple(jnp.sum((x & known).astype(logits.dtype)) for x in (right, known))
+    sums += (jnp.sum(jnp.where(known, entropy, 0)),)
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    hits, count, total = sums
+    safe = jnp.where(count > 0, count, 1)
+    nothing = jnp.asarray(math.log(2), logits.dtype)
+    loss = jnp.where(count > 0, total / safe, nothing)
+    return loss, jnp.where(count > 0, hits / safe, jnp.asarray(0.5, logits.dtype))

@@ -51,3 +51,27 @@ def center_mse(
     center = jnp.mean(z[:global_views], axis=0, keepdims=True)
     loss = jnp.mean(jnp.square(z - center))
     return loss if axis_name is None else jax.lax.pmean(loss, axis_name)
+
+
+def errors(
+    predictions: Float[Array, "n k"], targets: Float[Array, "n k"], *, axis_name: str | None = None
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean squared and mean absolute error of what is known.
+
+    Args:
+      predictions: of the values.
+      targets: NaN where a value is not known: it does not count, and has no gradient.
+      axis_name: inside ``shard_map`` or ``pmap``: the axis over which the batch is split.
+
+    Returns:
+      The means over all examples' values that count, 0 where none does.
+    """
+    predictions, known = at_least_float32(predictions), ~jnp.isnan(targets)
+    gap = jnp.where(known, predictions - targets.astype(predictions.dtype), 0)
+    count = jnp.sum(known.astype(gap.dtype))
+    sums = (jnp.sum(jnp.square(gap)), jnp.sum(jnp.abs(gap)), count)
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    square, absolute, count = sums
+    count = jnp.maximum(count, 1)
+    return square / count, absolute / count

@@ -7,7 +7,7 @@ import pytest
 from references import clustering as reference
 from references.agreement import agree, agree_when_split
 
-from jssl.losses import classification
+from jssl.losses import classification, regression
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.uniform(-1, 1, (6, 5))
@@ -89,3 +89,49 @@ def test_shared_labels_against_numpy_and_the_same_as_whole_ones(x64):
     np.testing.assert_allclose(grad, asked / targets.sum(), rtol=1e-10, atol=1e-15)
     nothing = shared(logits, np.zeros((8, 5)), 0.1)
     np.testing.assert_allclose(nothing, [np.log(5), 0.2], rtol=1e-12)
+
+
+def test_many_labels_and_values_against_numpy_where_they_are_known(x64):
+    rng = np.random.default_rng(0)
+    out, targets = rng.normal(size=(6, 4)), rng.integers(0, 2, (6, 4)).astype(float)
+    targets[2, 1] = targets[4] = np.nan
+    known = ~np.isnan(targets)
+
+    def loss(x, targets=targets):
+        return classification.binary_cross_entropy_accuracy(x, jnp.asarray(targets), 0.1)
+
+    p, t = 1 / (1 + np.exp(-out)), 0.9 * targets + 0.05
+    entropy = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    right = ((out > 0) == (targets > 0.5))[known].mean()
+    np.testing.assert_allclose(loss(jnp.asarray(out)), [entropy[known].mean(), right], rtol=1e-12)
+    grad = jax.grad(lambda x: loss(x)[0])(jnp.asarray(out))
+    expected = np.where(known, p - t, 0) / known.sum()
+    np.testing.assert_allclose(grad, expected, rtol=1e-10, atol=1e-16)
+    nothing = loss(jnp.asarray(out), np.full((6, 4), np.nan))
+    np.testing.assert_allclose(nothing, [np.log(2), 0.5], rtol=1e-12)
+
+    gap = (out - targets)[known]
+    found = regression.errors(jnp.asarray(out), jnp.asarray(targets))
+    np.testing.assert_allclose(found, [(gap**2).mean(), np.abs(gap).mean()], rtol=1e-12)
+    grad = jax.grad(lambda x: regression.errors(x, jnp.asarray(targets))[0])(jnp.asarray(out))
+    expected = np.where(known, 2 * (out - targets), 0) / known.sum()
+    np.testing.assert_allclose(grad, expected, rtol=1e-10, atol=1e-16)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        classification.shared_cross_entropy_accuracy,
+        classification.binary_cross_entropy_accuracy,
+        regression.errors,
+    ],
+)
+def test_over_a_split_batch_they_are_those_of_the_whole(loss):
+    unknown = 0 if loss is classification.shared_cross_entropy_accuracy else jnp.nan
+
+    def of_some(x, axis_name=None):
+        targets = jnp.where(x > 1, unknown, (x > 0.3).astype(x.dtype))
+        return loss(x, targets, axis_name=axis_name)[0]
+
+    agree_when_split(of_some, np.random.default_rng(2).normal(size=(16, 4)))

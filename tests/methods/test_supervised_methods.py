@@ -7,6 +7,8 @@ import numpy as np
 import optax
 import pytest
 
+from jssl import data
+from jssl.cli import runs
 from jssl.train import step as train_step
 
 
@@ -71,10 +73,48 @@ def test_held_statistics_are_used_and_do_not_move():
     [
         ({"label_smoothing": 1.5}, "label_smoothing must be in [0, 1], got 1.5"),
         ({"mixup": -0.1}, "mixup must be at least 0, got -0.1"),
+        ({"task": "segments"},
+         "task must be one of classification, multi_label, regression, got 'segments'"),
+        ({"task": "regression", "cutmix": 1.0},
+         "cutmix and label_smoothing must be 0 where task=regression"),
+        ({"task": "regression"},
+         "task=regression needs data with an array `target` [n k], there is none"),
         ({"cutmix": -1.0}, "cutmix must be at least 0, got -1.0"),
     ],
-)
+)  # fmt: skip
 def test_bad_options_are_one_clear_line(options, message):
+    def begin(batch):
+        method = cases.make("supervised", cases.vit, options=options)
+        return method.init(jax.random.key(0), batch)
+
     with pytest.raises(ValueError, match=r".") as caught:
-        cases.make("supervised", cases.vit, options=options)
+        jax.eval_shape(begin, cases.batch(n=2))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_targets_of_a_file_are_learned_where_they_are_known(task, tmp_path):
+    batch = jax.device_get(cases.batch())
+    target = np.random.default_rng(0).integers(0, 2, (16, 3)).astype(np.float32)
+    target[5, 1] = np.nan
+    np.savez(tmp_path / "told.npz", image=batch["image"], target=target)
+    source = data.open_source(f"arrays:{tmp_path}/told.npz")
+    assert runs.describe_example(source)["target"] == [[3], "float32"]
+    assert source.num_classes == 0
+    read = data.read_all(source)
+    np.testing.assert_array_equal(read["target"], target)
+
+    method = cases.make("supervised", cases.resnet, options={"task": task})
+    tx, batch = optax.sgd(0.1, momentum=0.9), jax.tree.map(jnp.asarray, read)
+    train = cases.first(method, tx, batch)
+    assert train.params["head"]["bias"].shape == (3,)
+    step = jax.jit(train_step.make_step(method, tx))
+    losses = []
+    for _ in range(60):
+        train, metrics = step(train, batch)
+        losses.append(float(metrics["loss"]))
+    # Without knowledge the head of zeros says 1/2 of all labels, and 0 of all values.
+    first = np.log(2) if task == "multi_label" else np.nanmean(target**2)
+    np.testing.assert_allclose(losses[0], first, rtol=1e-5)
+    assert losses[-1] < 0.6 * first
+    assert method.predict(train.params, train.state, batch).shape == (16, 3)
