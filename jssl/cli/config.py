@@ -198,7 +198,7 @@ def load(
     config = _call(file, arguments)
     overrides = dict(overrides or {})
     origin = overrides.get("init_from", config.init_from)
-    if origin is not None:
+    if origin is not None and origin.lower() not in ("none", "null"):
         _follow(config, Path(origin), workdir)
     builders = _builders()
     for section, options in builders.items():

@@ -119,9 +119,8 @@ def build(
         parts = {part: OPTIMIZERS[name](rate, **options) for part, rate in constant.items()}
         tx = optax.partition({"": tx, **parts}, lambda params: _labels(params, parts))
     if frozen is not None:
-        parts = {"learns": tx, "frozen": optax.set_to_zero()}
         tx = optax.partition(
-            parts,
+            {"learns": tx, "frozen": optax.set_to_zero()},
             lambda params: jax.tree.map(lambda f: "frozen" if f else "learns", frozen(params)),
         )
     if scale is not None:

@@ -74,13 +74,16 @@ def test_of_both_each_image_has_one_and_of_none_nothing():
 
 
 def test_what_has_no_label_brings_none_along():
-    _, targets = mixed(mix.mixup, 1.0, targets=TARGETS.at[3].set(0))
+    targets = np.asarray(mix._mix(TARGETS.at[3].set(0), jnp.full(N, 0.7)))
     assert targets[3, 2] == targets[3].sum() > 0
     assert targets[4, 4] == targets[4].sum() < 1
 
 
-def test_dtypes_are_kept():
-    images, targets = mixed(mix.mixup_or_cutmix, 0.8, 1.0, x=IMAGES.astype(jnp.bfloat16))
+def test_dtypes_are_kept_and_bad_alphas_refused():
+    narrow = IMAGES.astype(jnp.bfloat16)
+    images, targets = jax.eval_shape(
+        lambda *a: mix.mixup_or_cutmix(*a, 0.8, 1.0), KEY, narrow, TARGETS
+    )
     assert (images.dtype, targets.dtype) == (jnp.bfloat16, jnp.float32)
     with pytest.raises(ValueError, match=r"alpha must be > 0, got -1"):
         mix.mixup(KEY, IMAGES, TARGETS, -1)

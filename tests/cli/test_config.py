@@ -95,9 +95,25 @@ def test_a_new_name_starts_its_section_afresh():
     assert "stem" not in loaded.encoder
 
 
+def test_what_a_run_begins_from_gives_the_encoder(tmp_path):
+    other = config.load("mae", {"encoder.depth": "3", "augment.mean": "(0.2,)"})
+    (tmp_path / "config.json").write_text(other.to_json())
+    begun = {"init_from": str(tmp_path), "encoder.drop_path": "0.1"}
+    loaded = config.load("supervised", begun)
+    assert loaded.encoder.to_dict() == other.encoder.to_dict() | {"drop_path": 0.1}
+    assert loaded.augment.mean == (0.2,)
+    assert loaded.augment.std is None
+    assert config.load("supervised", begun | {"augment.mean": "(0.5,)"}).augment.mean == (0.5,)
+    # Of a run that has begun, where the other is gone.
+    gone = begun | {"init_from": "/none"}
+    assert config.load("supervised", gone, tmp_path).encoder.depth == 3
+    assert config.load("supervised", {"init_from": "none"}).init_from is None
+
+
 @pytest.mark.parametrize(
     ("spec", "overrides", "message"),
     [
+        ("supervised", {"init_from": "/none"}, "init_from=/none holds no run: there is no /none/"),
         ("simclr", {"optimizer.lrr": "1"}, "unknown config key optimizer.lrr; did you mean optim"),
         (
             "simclr",

@@ -21,7 +21,7 @@ ENCODER = ["--config.encoder.name=resnet", "--config.encoder.blocks=(1,1)",
            "--config.encoder.width=8", "--config.encoder.stem=2x2"]  # fmt: skip
 FREEZE = "--config.freeze=first:2"
 # The tests of these runs share a process, so that they are trained once.
-pytestmark = [pytest.mark.xdist_group("transferred runs"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("transferred runs"), pytest.mark.long]
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,6 @@ def test_a_run_goes_on_without_the_folder_and_ends_in_the_same_bits(trained, tmp
     assert runs.load(part).facts["init_from"] == told
 
 
-@pytest.mark.long
 def test_all_of_a_run_is_taken_on_to_other_data(trained, tmp_path):
     _, _, kept = trained
     images = np.random.default_rng(0).integers(0, 255, (48, 20, 20, 1)).astype(np.uint8)

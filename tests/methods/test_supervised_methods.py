@@ -92,7 +92,9 @@ def test_bad_options_are_one_clear_line(options, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("task", ["multi_label", "regression"])
+@pytest.mark.parametrize(
+    "task", ["multi_label", pytest.param("regression", marks=pytest.mark.long)]
+)
 def test_targets_of_a_file_are_learned_where_they_are_known(task, tmp_path):
     batch = jax.device_get(cases.batch())
     target = np.random.default_rng(0).integers(0, 2, (16, 3)).astype(np.float32)
