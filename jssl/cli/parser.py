@@ -71,21 +71,34 @@ A key of the config is overridden by --config.KEY=VALUE; `jssl list` names confi
 
 
 def _evaluate(verb):
-    more = "Writes table.json and what the report shows into the run's folder."
-    text = "compare the pretrained encoder with raw pixels and a random encoder"
+    more = """
+
+  jssl evaluate --workdir runs/simclr
+  jssl evaluate --embeddings FILE.npz --protocols all --json
+
+Of a run: writes table.json and what the report shows into its folder. Of a file: prints alone."""
+    text = "compare the pretrained encoder with raw pixels and a random encoder, or any embeddings"
     p = verb("evaluate", text, more)
-    _checkpoint(p)
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--workdir", type=Path, help="the run's folder")
+    where.add_argument(
+        "--embeddings",
+        type=Path,
+        help="FILE.npz with train_x, train_y, test_x, test_y, and perhaps views, train_targets, "
+        "test_targets",
+    )
+    p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     _json(p)
     p.add_argument(
         "--protocols",
         default="knn,linear,linear_10_per_class",
-        help="all, or some of knn,linear,linear_10_per_class (the default) and "
+        help="all, or some of knn,linear,linear_10_per_class (the default),linear_1_per_class,"
+        "linear_5_per_class,linear_1_percent,linear_10_percent,knn_sweep,calibration,regression,"
+        "clustering,retrieval,verification,anomaly,unlabelled, and of a run "
         "fine_tuned_10_percent (trains the encoder on: minutes)",
     )
     p.add_argument(
-        "--rows",
-        default="all",
-        help="all, or some of raw_pixels,random_encoder,pretrained (default: all)",
+        "--rows", help="all, or some of raw_pixels,random_encoder,pretrained (default: all)"
     )
 
 

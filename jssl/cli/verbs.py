@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.cli import build, config, fine_tune, pictures, runs, text, transfer
+from jssl.cli import build, config, fine_tune, pictures, runs, saved, text, transfer
 from jssl.evals import collapse, features, knn, restoration, table
+from jssl.evals.protocols import PROTOCOLS
 from jssl.losses import spread
 from jssl.train import loop, shard
 
@@ -152,8 +153,10 @@ def _knn(cfg, method):
 
 def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
-    protocols = _chosen("protocol", arguments.protocols, table.COLUMNS | table.FINE_TUNED)
-    wanted = _chosen("row", arguments.rows, ROWS)
+    if arguments.embeddings is not None:
+        return _evaluate_file(arguments)
+    chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.FINE_TUNED])
+    wanted = _chosen("row", arguments.rows or "all", ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
     source, test_source, _ = runs.open_labelled(cfg)
@@ -178,26 +181,38 @@ def evaluate(arguments) -> int:
             train_x, test_x = _embed(run, train, test)
             pictures.save(arguments.workdir, run, test)
             pictures.save_map(arguments.workdir, run, test, test_x)
-        row = table.evaluate(
+        rows[name] = table.evaluate(
             train_x,
             train["label"],
             test_x,
             test["label"],
             num_classes=trained.facts["num_classes"],
-            protocols=[name for name in protocols if name in table.COLUMNS],
+            protocols=[name for name in chosen if name in PROTOCOLS],
             k=k,
         )
-        if "fine_tuned_10_percent" in protocols:
+        if "fine_tuned_10_percent" in chosen:
             tuned = None if name == "raw_pixels" else fine_tune.fine_tune(run, source, train, test)
-            row["fine_tuned_10_percent"] = tuned
-        rows[name] = {column: row[column] for column in protocols}
+            rows[name]["fine_tuned_10_percent"] = tuned
     _write_json(arguments.workdir / "table.json", rows)
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
     return 0
 
 
+def _evaluate_file(arguments) -> int:
+    for option in ("rows", "step"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option} is of a run: it cannot go with --embeddings")
+    chosen = _chosen("protocol", arguments.protocols, PROTOCOLS)
+    data, more = saved.load(arguments.embeddings)
+    classes = int(max(data[1].max(), data[3].max())) + 1
+    k = min(20, len(data[1]))
+    row = table.evaluate(*data, num_classes=classes, protocols=chosen, k=k, **more)
+    print(json.dumps(row) if arguments.json else table.format_table({"embeddings": row}))
+    return 0
+
+
 def _chosen(kind, text, known):
-    names = list(known) if text == "all" else text.split(",")
+    names = list(known) if text == "all" else list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}{config.nearest(name, known)}")
@@ -321,6 +336,6 @@ def quickstart(arguments) -> int:
     if code:
         return code
     print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
-    arguments.protocols, arguments.rows = ",".join(table.COLUMNS), "all"
-    arguments.step, arguments.json = None, False
+    arguments.protocols, arguments.rows = ",".join(table.DEFAULT), "all"
+    arguments.embeddings, arguments.step, arguments.json = None, None, False
     return evaluate(arguments) or report(arguments)

@@ -59,13 +59,13 @@ def few_labels(
     drawn = split.balanced(labels, per_class, draws, seed)
     if per_class == 1:
         candidates = np.asarray([ONE_LABEL_L2])
-    folds = split.folds(len(np.unique(labels)), per_class) if len(candidates) > 1 else None
+    classes = len(np.unique(labels))
     predicted, chosen = _probe(
         jnp.asarray(train_x)[drawn],
         jnp.asarray(labels[drawn], jnp.int32),
         jnp.asarray(test_x),
         jnp.asarray(candidates),
-        folds,
+        jnp.asarray(_parts(classes, per_class, len(candidates))),
         num_classes=num_classes,
         tolerance=tolerance,
         max_iterations=max_iterations,
@@ -84,9 +84,24 @@ def _interval(values: np.ndarray) -> tuple[float, float] | None:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def _parts(classes: int, per_class: int, candidates: int) -> np.ndarray:
+    """What each fit of a draw sees [f n]: all but a fold, fold after fold, and last everything."""
+    everything = np.ones((1, classes * per_class), bool)
+    if candidates == 1:
+        return everything
+    _, held = split.folds(classes, per_class)
+    seen = np.ones((len(held), classes * per_class), bool)
+    np.put_along_axis(seen, held, False, axis=1)
+    return np.concatenate([seen, everything])
+
+
 @partial(jax.jit, static_argnames=("num_classes", "tolerance", "max_iterations"))
-def _probe(x, y, test_x, candidates, folds, *, num_classes, tolerance, max_iterations):
-    """Test predictions and chosen candidate of each draw, from x [draws a d], y [draws a]."""
+def _probe(x, y, test_x, candidates, parts, *, num_classes, tolerance, max_iterations):
+    """Test predictions and chosen candidate of each draw, from x [draws n d], y [draws n].
+
+    The last part fits all candidates too, of which one is used: a second program, of one
+    candidate, would take longer to compile than this one runs.
+    """
     fit = partial(
         logistic.fit,
         num_classes=num_classes,
@@ -94,18 +109,12 @@ def _probe(x, y, test_x, candidates, folds, *, num_classes, tolerance, max_itera
         max_iterations=max_iterations,
     )
 
-    def choose(x, y):
-        if folds is None:
-            return jnp.int32(0)
-
-        def one(inner, outer):
-            predicted = logistic.predict(fit(x[inner], y[inner], candidates), x[outer])
-            return jnp.sum(predicted == y[outer][None, :], axis=1)
-
-        return jnp.argmax(jnp.sum(jax.vmap(one)(*folds), axis=0))
-
     def draw(x, y):
-        chosen = choose(x, y)
-        return logistic.predict(fit(x, y, candidates[chosen][None]), test_x)[0], chosen
+        fits = jax.vmap(lambda part: fit(x, y, candidates, part))(parts)
+        predicted = jax.vmap(lambda fit: logistic.predict(fit, x))(fits)
+        right = (predicted == y[None, None, :]) & ~parts[:, None, :]
+        chosen = jnp.argmax(jnp.sum(right, axis=(0, 2)))
+        whole = jax.tree.map(lambda leaf: leaf[-1], fits)
+        return logistic.predict(whole, test_x)[chosen], chosen
 
     return jax.vmap(draw)(x, y)

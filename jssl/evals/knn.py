@@ -1,6 +1,6 @@
 """Weighted nearest neighbours: how well does a class keep together in the embedding?"""
 
-import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jssl import require
-from jssl.evals import split
+from jssl.evals import cosine, split
 
 
 def knn(
@@ -32,67 +32,58 @@ def knn(
     Computed on the device in float32 or wider, ``test_chunk`` by ``train_chunk`` similarities at a
     time, so memory stays bounded. ``return_predictions`` adds the predicted classes [m].
     """
-    split.check(train_x, train_y, test_x, test_y, num_classes)
-    n, m = len(train_y), len(test_y)
-    if not 1 <= k <= n:
-        raise ValueError(f"k must lie in [1, {n}], the number of training examples, got {k}")
-    require.positive(temperature=temperature)
+    data = (train_x, train_y, test_x)
+    split.check(*data, test_y, num_classes)
     require.at_least(1, test_chunk=test_chunk, train_chunk=train_chunk)
-    predicted = np.asarray(
-        _predict(
-            _chunks(jnp.asarray(train_x), train_chunk),
-            _chunks(jnp.asarray(train_y, jnp.int32), train_chunk),
-            _chunks(jnp.asarray(test_x), test_chunk),
-            temperature,
-            n=n,
-            k=k,
-            num_classes=num_classes,
-        )
-    ).reshape(-1)[:m]
+    (predicted,) = _predict(data, (k,), temperature, num_classes, test_chunk, train_chunk)
     accuracy = float((predicted == np.asarray(test_y)).mean())
     return (accuracy, predicted) if return_predictions else accuracy
 
 
-def _chunks(x: Array, size: int) -> Array:
-    """[n ...] to [chunks, size, ...] of nearly ``size`` each, padded with zeros at the end."""
-    count = math.ceil(len(x) / size)
-    size = math.ceil(len(x) / count)
-    padding = ((0, count * size - len(x)),) + ((0, 0),) * (x.ndim - 1)
-    return jnp.pad(x, padding).reshape(count, size, *x.shape[1:])
+def sweep(
+    train_x: Float[Array | np.ndarray, "n d"],
+    train_y: Int[Array | np.ndarray, " n"],
+    test_x: Float[Array | np.ndarray, "m d"],
+    test_y: Int[Array | np.ndarray, " m"],
+    *,
+    ks: Sequence[int],
+    temperature: float = 0.07,
+    num_classes: int,
+) -> dict[int, float]:
+    """The accuracy of `knn` for each of ``ks``, in one pass over the similarities."""
+    data = (train_x, train_y, test_x)
+    split.check(*data, test_y, num_classes)
+    predicted = _predict(data, tuple(ks), temperature, num_classes)
+    right = predicted == np.asarray(test_y)[None, :]
+    return dict(zip(ks, right.mean(axis=1).tolist(), strict=True))
 
 
-@partial(jax.jit, static_argnames=("n", "k", "num_classes"))
-def _predict(train_x, train_y, test_x, temperature, *, n, k, num_classes):
-    train_x, test_x = _unit(train_x), _unit(test_x)
-    pieces, size = train_y.shape
-    real = (jnp.arange(pieces * size) < n).reshape(pieces, size)
+def _predict(data, ks, temperature, num_classes, test_chunk=256, train_chunk=65536) -> np.ndarray:
+    """The predicted classes [len(ks) m]."""
+    train_x, train_y, test_x = map(jnp.asarray, data)
+    for k in ks:
+        if not 1 <= k <= len(train_y):
+            raise ValueError(
+                f"k must lie in [1, {len(train_y)}], the number of training examples, got {k}"
+            )
+    require.positive(temperature=temperature)
+    similarity, at = cosine.nearest(
+        train_x, test_x, max(ks), query_part=test_chunk, part=train_chunk
+    )
+    found = (cosine.parts(x, test_chunk) for x in (similarity, train_y[at]))
+    votes = _vote(*found, temperature, ks=ks, num_classes=num_classes)
+    return np.concatenate(np.asarray(votes), axis=1)[:, : len(test_x)]
 
-    def vote(queries):
-        def nearer(best, piece):
-            x, y, real = piece
-            # TPUs round to bfloat16 unless asked, which reorders near neighbours.
-            similarity = jnp.dot(queries, x.T, precision=jax.lax.Precision.HIGHEST)
-            similarity = jnp.where(real[None, :], similarity, -jnp.inf)
-            top, at = jax.lax.top_k(similarity, min(k, size))
-            merged = jnp.concatenate([best[0], top], axis=1)
-            labels = jnp.concatenate([best[1], y[at]], axis=1)
-            top, at = jax.lax.top_k(merged, k)
-            return (top, jnp.take_along_axis(labels, at, axis=1)), None
 
-        none = (
-            jnp.full((len(queries), k), -jnp.inf, queries.dtype),
-            jnp.zeros((len(queries), k), jnp.int32),
-        )
-        (similarity, labels), _ = jax.lax.scan(nearer, none, (train_x, train_y, real))
+@partial(jax.jit, static_argnames=("ks", "num_classes"))
+def _vote(similarity, labels, temperature, *, ks, num_classes):
+    """The class with most weight among the first k, for each of ``ks``: [parts len(ks) size]."""
+
+    def vote(part):
+        similarity, labels = part
         # The largest similarity is taken off, which changes no comparison and cannot overflow.
         weights = jnp.exp((similarity - similarity[:, :1]) / temperature)
-        ballots = jax.nn.one_hot(labels, num_classes, dtype=weights.dtype)
-        return jnp.argmax(jnp.sum(ballots * weights[:, :, None], axis=1), axis=1)
+        ballots = jax.nn.one_hot(labels, num_classes, dtype=weights.dtype) * weights[:, :, None]
+        return jnp.stack([jnp.argmax(jnp.sum(ballots[:, :k], axis=1), axis=1) for k in ks])
 
-    return jax.lax.map(vote, test_x)
-
-
-def _unit(x: Array) -> Array:
-    x = x.astype(np.promote_types(x.dtype, np.float32))
-    length = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.maximum(length, jnp.finfo(x.dtype).tiny)
+    return jax.lax.map(vote, (similarity, labels))

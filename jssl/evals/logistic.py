@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs would round the products to bfloat16
 CURVATURE = 0.5  # of the cross-entropy in the logits, at most
@@ -44,6 +44,7 @@ class _Axes(NamedTuple):
     axes: Array  # [d r]
     coordinates: Array  # [r n]
     variance: Array  # [r]
+    share: Array  # [n], of each example in a mean
 
 
 class _Trial(NamedTuple):
@@ -70,6 +71,7 @@ def fit(
     x: Float[Array, "n d"],
     y: Int[Array, " n"],
     l2: Float[Array, " c"],
+    mask: Bool[Array, " n"] | None = None,
     *,
     num_classes: int,
     tolerance: float = 1e-3,
@@ -80,10 +82,11 @@ def fit(
     Features are centred and divided by their standard deviation; a constant one is only centred.
     A solve ends when the norm of the preconditioned gradient, about the root of twice the distance
     from the optimum in nats, is at most ``tolerance``, or at ``max_iterations``. In float32 or
-    wider. Memory is that of some ``c * n * num_classes`` and two ``n * d`` numbers.
+    wider. Memory is that of some ``c * n * num_classes`` and two ``n * d`` numbers. ``mask`` is
+    True for the examples that take part, by default all.
     """
     x = x.astype(np.promote_types(x.dtype, np.float32))
-    space = _principal(x)
+    space = _principal(x, jnp.ones(len(x), bool) if mask is None else mask)
     targets = jax.nn.one_hot(y, num_classes, axis=0, dtype=x.dtype)
 
     def one(l2):
@@ -102,23 +105,27 @@ def predict(fit: Fit, x: Float[Array, "n d"]) -> Int[Array, "c n"]:
     return jnp.argmax(logits + fit.bias[:, None, :], axis=-1)
 
 
-def _principal(x: Array) -> _Axes:
+def _principal(x: Array, mask: Array) -> _Axes:
     """Standardised features and their coordinates along their principal axes."""
     n, d = x.shape
-    mean = jnp.mean(x, axis=0)
-    centred = x - mean[None, :]
-    deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=0))
+    count = jnp.sum(mask, dtype=x.dtype)
+    x = jnp.where(mask[:, None], x, 0)
+    mean = jnp.sum(x, axis=0) / count
+    centred = jnp.where(mask[:, None], x - mean[None, :], 0)
+    deviation = jnp.sqrt(jnp.sum(jnp.square(centred), axis=0) / count)
     # Below this a deviation is the rounding of the mean, not a property of the data.
     rounding = 10 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
     varies = deviation > rounding
     scale = jnp.where(varies, deviation, 1)
     standard = jnp.where(varies[None, :], centred / scale[None, :], 0)
+    share = mask.astype(x.dtype) / count
     if n < d:
         left, singular, right = _svd(standard)
-        return _Axes(mean, scale, right.T, singular[:, None] * left.T, jnp.square(singular) / n)
-    variance, axes = _eigh(jnp.dot(standard.T, standard, precision=HIGHEST) / n)
+        coordinates = singular[:, None] * left.T
+        return _Axes(mean, scale, right.T, coordinates, jnp.square(singular) / count, share)
+    variance, axes = _eigh(jnp.dot(standard.T, standard, precision=HIGHEST) / count)
     coordinates = jnp.dot(axes.T, standard.T, precision=HIGHEST)
-    return _Axes(mean, scale, axes, coordinates, jnp.maximum(variance, 0))
+    return _Axes(mean, scale, axes, coordinates, jnp.maximum(variance, 0), share)
 
 
 # One matrix at a time, even under vmap: two batched LAPACK calls that run at once, each waiting for
@@ -138,7 +145,7 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
 
     Everything is class-major, so that a softmax reduces over a leading axis.
     """
-    features, dtype = space.coordinates, space.coordinates.dtype
+    features, share, dtype = space.coordinates, space.share, space.coordinates.dtype
     (k, n), r = targets.shape, len(features)
     # The bias is the weight of one more feature, always 1 and not penalised.
     features = jnp.concatenate([features, jnp.ones((1, n), dtype)])
@@ -151,7 +158,7 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
         return jnp.dot(unknowns * stretch, features, precision=HIGHEST)
 
     def gradient(unknowns, probabilities):
-        residual = (probabilities - targets) / n
+        residual = (probabilities - targets) * share[None, :]
         return jnp.dot(residual, features.T, precision=HIGHEST) * stretch + penalty * unknowns
 
     def improve(state):
@@ -163,7 +170,7 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
             jnp.vdot(ascent, penalty * ascent),
         )
         slope = -jnp.vdot(state.gradient, ascent)
-        found = _search(state.logits, change, targets, quadratic, slope, state.value)
+        found = _search(state.logits, change, targets, share, quadratic, slope, state.value)
         unknowns = state.unknowns - found.step * ascent
         return _State(
             unknowns,
@@ -180,31 +187,32 @@ def _solve(space: _Axes, targets: Array, l2: Array, tolerance: float, max_iterat
 
     quasi_newton = optax.scale_by_lbfgs(memory_size=10)
     start, flat = jnp.zeros((k, r + 1), dtype), jnp.zeros((k, n), dtype)
-    probabilities, value = _softmax(flat, targets)
+    even, value = jnp.full_like(flat, 1 / k), jnp.log(jnp.asarray(k, dtype))
     state = _State(
-        start, flat, gradient(start, probabilities), value, quasi_newton.init(start), jnp.int32(0)
+        start, flat, gradient(start, even), value, quasi_newton.init(start), jnp.int32(0)
     )
     state = jax.lax.while_loop(unfinished, improve, state)
     solution = state.unknowns * stretch
     return solution[:, :-1], solution[:, -1], state.iteration, jnp.linalg.norm(state.gradient)
 
 
-def _search(logits, change, targets, penalty, slope, value) -> _Trial:
+def _search(logits, change, targets, share, penalty, slope, value) -> _Trial:
     """A step along ``change`` by Newton's method on the slope, kept inside a shrinking bracket.
 
     The objective is convex, so its slope tells on which side the optimum lies; unlike differences
     of values, slopes keep their meaning down to the rounding of float32. The penalty is given by
     its terms in 1, t and t^2 / 2, the first slope and value are known.
     """
-    n = logits.shape[1]
 
     def attempt(trial):
         step = trial.step
-        probabilities, loss = _softmax(logits + step * change, targets)
+        probabilities, loss = _softmax(logits + step * change, targets, share)
         weighted = probabilities * change
         mean = jnp.sum(weighted, axis=0)
-        now = jnp.sum(weighted - targets * change) / n + penalty[1] + step * penalty[2]
-        bend = (jnp.sum(weighted * change) - jnp.sum(jnp.square(mean))) / n + penalty[2]
+        each = jnp.sum(weighted - targets * change, axis=0)
+        now = jnp.vdot(share, each) + penalty[1] + step * penalty[2]
+        each = jnp.sum(weighted * change, axis=0) - jnp.square(mean)
+        bend = jnp.vdot(share, each) + penalty[2]
         reached = loss + penalty[0] + step * penalty[1] + 0.5 * step**2 * penalty[2]
         taken = (jnp.abs(now) <= SLOPE * jnp.abs(slope)) & (reached <= value + slack)
         low, high = jnp.where(now < 0, step, trial.low), jnp.where(now < 0, trial.high, step)
@@ -228,10 +236,10 @@ def _search(logits, change, targets, penalty, slope, value) -> _Trial:
     return jax.lax.while_loop(untaken, attempt, start)
 
 
-def _softmax(logits, targets):
+def _softmax(logits, targets, share):
     """Probabilities [k n] and the mean cross-entropy."""
     top = jnp.max(logits, axis=0, keepdims=True)
     powers = jnp.exp(logits - top)
     total = jnp.sum(powers, axis=0, keepdims=True)
     right = jnp.sum(logits * targets, axis=0, keepdims=True)
-    return powers / total, jnp.mean(top + jnp.log(total) - right)
+    return powers / total, jnp.vdot(share, (top + jnp.log(total) - right)[0])

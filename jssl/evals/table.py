@@ -1,17 +1,27 @@
 """The table of results: one row an embedding, one column a way to read it."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from jssl.evals.few_labels import few_labels
-from jssl.evals.knn import knn
-from jssl.evals.linear import linear_probe
+from jssl.evals import split
+from jssl.evals.few_labels import FewLabels
+from jssl.evals.protocols import PROTOCOLS, Labelled
 
-COLUMNS = {"knn": "kNN", "linear": "linear", "linear_10_per_class": "linear, 10 labels a class"}
+# Of accuracies, with their titles; other protocols give several metrics.
+COLUMNS = {
+    "knn": "kNN",
+    "linear": "linear",
+    "linear_1_per_class": "1 label a class",
+    "linear_5_per_class": "5 labels a class",
+    "linear_10_per_class": "linear, 10 labels a class",
+    "linear_1_percent": "1 % of the labels",
+    "linear_10_percent": "10 % of the labels",
+}
+DEFAULT = ("knn", "linear", "linear_10_per_class")
 # Not of an embedding: the encoder itself trains on.
 FINE_TUNED = {"fine_tuned_10_percent": "fine-tuned, 10 % of the labels"}
 LARGEST_SIDE = 32  # of the pictures whose pixels are a baseline
@@ -24,36 +34,34 @@ def evaluate(
     test_y: Int[Array | np.ndarray, " m"],
     *,
     num_classes: int,
-    protocols: Collection[str] = tuple(COLUMNS),
+    protocols: Collection[str] = DEFAULT,
     k: int = 20,
     temperature: float = 0.07,
     draws: int = 5,
     seed: int = 0,
+    views: Float[Array | np.ndarray, "v q d"] | None = None,
+    targets: tuple[Float[np.ndarray, "n t"], Float[np.ndarray, "m t"]] | None = None,
 ) -> dict[str, Any]:
-    """One row of the table: ``knn``, ``linear`` and ``linear_10_per_class``, accuracies in [0, 1].
+    """One row of the table: what each of `protocols.PROTOCOLS` that is named says, in that order.
 
-    ``protocols`` names the columns to measure; the others are left out.
-
-    With it ``linear_10_per_class_interval``, the 95 % interval over draws of labels. The last two
-    are None where a class has fewer than 10 training examples. See `knn.knn`,
-    `linear.linear_probe` and `few_labels.few_labels`.
+    An accuracy in [0, 1], or an object of metrics; None where there are too few labels or no
+    targets for it. With few labels the mean over ``draws`` of them, and as ``NAME_interval`` its
+    95 % interval. See `knn.knn`, `linear.linear_probe` and `few_labels.few_labels`.
     """
     for name in protocols:
-        if name not in COLUMNS:
-            raise ValueError(f"protocol must be one of {', '.join(COLUMNS)}, got {name!r}")
-    data = (train_x, train_y, test_x, test_y)
+        if name not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {name!r}")
+    split.check(train_x, train_y, test_x, test_y, num_classes)
+    given = Labelled(
+        *(train_x, train_y, test_x, test_y, num_classes),
+        *(k, temperature, draws, seed, views, targets),
+    )
     row = {}
-    if "knn" in protocols:
-        row["knn"] = knn(*data, k=k, temperature=temperature, num_classes=num_classes)
-    if "linear" in protocols:
-        row["linear"] = linear_probe(*data, num_classes=num_classes, seed=seed).accuracy
-    if "linear_10_per_class" in protocols:
-        row |= {"linear_10_per_class": None, "linear_10_per_class_interval": None}
-        _, sizes = np.unique(np.asarray(train_y), return_counts=True)
-        if sizes.min() >= 10:
-            few = few_labels(*data, num_classes=num_classes, per_class=10, draws=draws, seed=seed)
-            row["linear_10_per_class"] = few.mean
-            row["linear_10_per_class_interval"] = few.interval and list(few.interval)
+    for name in protocols:
+        found = row[name] = PROTOCOLS[name](given)
+        if isinstance(found, FewLabels):
+            row[name] = found.mean
+            row[f"{name}_interval"] = found.interval and list(found.interval)
     return row
 
 
@@ -86,17 +94,44 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table as lines of text, in percent: rows by name, a dash where nothing was measured."""
+    """The table as lines of text: accuracies in percent, rows by name, a dash where there is none.
+
+    Below it what has several metrics, a line each, and a column for each row of the table.
+    """
     names = [name.replace("_", " ") for name in rows]
+    measured = [key for key in next(iter(rows.values()), ()) if not key.endswith("_interval")]
+    titles = COLUMNS | FINE_TUNED
+    columns = [key for key in measured if key in titles]
+    blocks = []
+    if columns or not measured:
+        cells = [[_percent(row.get(key)) for key in columns] for row in rows.values()]
+        blocks.append(_grid(names, [titles[key] for key in columns], cells))
+    lines = [
+        (f"{key.replace('_', ' ')}: {metric}", [_number(row, key, metric) for row in rows.values()])
+        for key in measured
+        if key not in titles
+        for metric in next((row[key] for row in rows.values() if row[key]), {"": None})
+    ]
+    if lines:
+        first, cells = zip(*lines, strict=True)
+        blocks.append(_grid(first, names, cells))
+    return "\n\n".join(blocks)
+
+
+def _grid(names: Sequence[str], titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     first = max(map(len, names), default=0)
-    measured = {key for row in rows.values() for key in row}
-    columns = {key: title for key, title in (COLUMNS | FINE_TUNED).items() if key in measured}
-    lines = [" " * first + "".join(f"  {title:>9}" for title in columns.values())]
-    for name, row in zip(names, rows.values(), strict=True):
-        cells = (f"  {_percent(row.get(key)):>{max(9, len(columns[key]))}}" for key in columns)
-        lines.append(name.ljust(first) + "".join(cells))
-    return "\n".join(lines)
+    widths = [max(9, len(title)) for title in titles]
+    lines = zip(["", *names], [titles, *cells], strict=True)
+    return "\n".join(
+        name.ljust(first) + "".join(f"  {x:>{w}}" for x, w in zip(line, widths, strict=True))
+        for name, line in lines
+    )
 
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(row: Mapping[str, Any], key: str, metric: str) -> str:
+    value = (row[key] or {}).get(metric)
+    return "–" if value is None else f"{value:.4g}"
