@@ -57,6 +57,20 @@ class Codes(NamedTuple):
     decode: Callable[[PyTree, PyTree, Array], Array]
 
 
+class Language(NamedTuple):
+    """What a method that predicts tokens says of a text.
+
+    logits: ``(params, state, batch) -> [n t k]``: at each place those of its token, where both
+      sides are seen, or those of the next.
+    advance: of a causal method, ``(params, cache, tokens, at, room) -> (logits, cache)``: those of
+      the next token after each of some [n t], of which the first stands at place ``at`` of
+      ``room``; the cache holds what came before, None at first. Else None.
+    """
+
+    logits: Callable[[PyTree, PyTree, Batch], Array]
+    advance: Callable[[PyTree, PyTree, Array, Array, int], tuple[Array, PyTree]] | None = None
+
+
 class Method(NamedTuple):
     """A pretext task, fine-tuning included, as a handful of pure functions.
 
@@ -76,6 +90,7 @@ class Method(NamedTuple):
     predict: ``(params, state, batch) -> logits [n k]`` of the labels, for the raw, unaugmented
       batch as in ``embed``; None where a method knows no labels.
     codes: of a method that makes a tokenizer for another, else None.
+    language: of a method that predicts tokens of a text, else None.
     """
 
     init: Callable[[Array, Batch], Vars]
@@ -87,3 +102,4 @@ class Method(NamedTuple):
     adjust: Callable[[PyTree, PyTree, PyTree, Array], PyTree] | None = None
     predict: Callable[[PyTree, PyTree, Batch], Array] | None = None
     codes: Codes | None = None
+    language: Language | None = None

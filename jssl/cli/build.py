@@ -156,8 +156,7 @@ def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Meth
     """
     options = config.method.to_dict()
     factory = methods.METHODS[options.pop("name")]
-    seen = _text(facts) if "tokens" in facts else views(config)._asdict()
-    offered = seen | {
+    offered = seen(config, facts) | {
         "encoder": encoder(config, facts),
         "begin": None,
         "num_classes": facts["num_classes"],
@@ -196,11 +195,21 @@ def learns(config, per_epoch: int, params: PyTree) -> PyTree:
     return jax.tree.map(lambda held, step: NEVER if held else step, frozen, steps)
 
 
-def _text(facts):
-    """What methods are given of texts: the packed rows, and what is known of the tokenizer."""
+def seen(config, facts: dict) -> dict:
+    """What methods are given of the data.
+
+    The `Views` of images by name; of texts ``prepare``, their rows, ``view``, the same, and what is
+    known of the tokenizer.
+    """
+    if "tokens" not in facts:
+        return views(config)._asdict()
     known = dict(facts["tokens"])
     known["word_starts"] = [start == "1" for start in known["word_starts"]]
-    return known | {"prepare": lambda batch: {k: batch[k] for k in ("tokens", "segments")}}
+
+    def prepare(batch):
+        return {name: batch[name] for name in ("tokens", "segments")}
+
+    return known | {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
 
 
 def optimizer(

@@ -35,6 +35,7 @@ def defaults() -> ml_collections.ConfigDict:
                 "tokenizer": config_dict.placeholder(str),
                 "vocabulary": 8192,
                 "length": 128,
+                "pack": True,
                 "workers": 0,
                 "max_bad": 0.01,
             },

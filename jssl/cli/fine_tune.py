@@ -29,19 +29,19 @@ def fine_tune(trained: runs.Trained, source: data.Source, train: Batch, test: Ba
       test: those to be told.
 
     The tenth is stratified and the same for all runs. All layers train, a linear layer on top of
-    them from zero, for 40 epochs of AdamW with a cosine, on crops and flips. Nothing is chosen by
-    the test examples.
+    them from zero, for 40 epochs of AdamW with a cosine, on crops and flips of images. Nothing is
+    chosen by the test examples.
     """
     params, state = trained.train.params, trained.train.state
     config = ml_collections.ConfigDict(trained.config.to_dict())
     with config.ignore_type():
         config.augment.update(VIEW)
-    views, encoder = build.views(config), build.encoder(config)
+    seen, encoder = build.seen(config, trained.facts), build.encoder(config, trained.facts)
     one = runs.example(trained.facts)
     method = methods.supervised(
         encoder,
-        views.view,
-        views.prepare,
+        seen["view"],
+        seen["prepare"],
         num_classes=trained.facts["num_classes"],
         begin=forward.variables_within(trained.method.embed, encoder, params, state, one),
     )

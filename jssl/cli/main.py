@@ -73,6 +73,10 @@ def _run(arguments):
         from jssl.cli import inspection
 
         return inspection.inspect(arguments)
+    if arguments.verb in ("fill", "generate"):
+        from jssl.cli import text
+
+        return getattr(text, arguments.verb)(arguments)
     from jssl.cli import verbs
 
     return getattr(verbs, arguments.verb)(arguments)

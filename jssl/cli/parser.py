@@ -43,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     _checkpoint(p)
     _json(p)
     _tokenizer(verb)
+    _fill(verb)
+    _generate(verb)
     _compile(verb)
     _json(verb("list", "list methods, encoders, configs and data sources"))
     return parser
@@ -104,7 +106,7 @@ Of a run: writes table.json and what the report shows into its folder. Of a file
 
 def _embed(verb):
     more = "\n\n  jssl embed --workdir runs/simclr --input PHOTOS --output photos.npz"
-    p = verb("embed", "turn a folder of images into vectors, with their file names", more)
+    p = verb("embed", "turn images or texts into vectors, with their file names or numbers", more)
     _checkpoint(p)
     _images(p, required=True)
     p.add_argument("--output", type=Path, required=True, help="FILE.npz or FILE.parquet")
@@ -133,15 +135,37 @@ def _tokenizer(verb):
 
   jssl tokenizer --data text:BOOKS.txt --size 8192 --output tokenizer.json
 
-Reads .txt (paragraphs, or lines where no line is empty), .jsonl, .csv and .tsv; needs
-pip install 'jssl[text]'."""
+Reads .txt (paragraphs, or lines where no line is empty), .jsonl, .csv and .tsv (FILE@COLUMN, or
+FILE@COLUMN@LABEL; numbers where there is no header), and folders with a class a file or folder;
+needs pip install 'jssl[text]'."""
     p = verb("tokenizer", "train a tokenizer on texts", more)
-    p.add_argument("--data", required=True, help="text:PATH")
-    p.add_argument("--column", default="text", help="of the text, but in .txt (default: text)")
+    p.add_argument("--data", required=True, help="text:PATH[@COLUMN]")
     p.add_argument("--size", type=int, required=True, help="of the vocabulary")
     kinds = "bpe (of bytes, the default), wordpiece or unigram"
     p.add_argument("--kind", default="bpe", help=kinds)
     p.add_argument("--output", type=Path, required=True, help="FILE.json")
+
+
+def _fill(verb):
+    more = '\n\n  jssl fill "The [MASK] of France is Paris." --workdir runs/bert'
+    p = verb("fill", "show the likeliest tokens for each [MASK] of a text", more)
+    p.add_argument("text", help="with [MASK] where a token is to be filled in")
+    _checkpoint(p)
+    _json(p)
+    p.add_argument("--top", type=int, default=5, help="how many candidates (default: 5)")
+
+
+def _generate(verb):
+    more = '\n\n  jssl generate --prompt "First Citizen:" --workdir runs/gpt --top-p 0.9'
+    p = verb("generate", "go on from a prompt, token by token", more)
+    p.add_argument("--prompt", required=True, help="the text to go on from")
+    _checkpoint(p)
+    p.add_argument("--length", type=int, default=100, help="most tokens to add (default: 100)")
+    text = "below 1 likely tokens gain; 0 takes the likeliest (default: 1)"
+    p.add_argument("--temperature", type=float, default=1.0, help=text)
+    p.add_argument("--top-k", type=int, help="draw from the so many likeliest tokens")
+    p.add_argument("--top-p", type=float, help="draw from the likeliest of this probability")
+    p.add_argument("--seed", type=int, default=0, help="same seed, same text (default: 0)")
 
 
 def _compile(verb):
@@ -183,7 +207,9 @@ def _checkpoint(p):
 
 
 def _images(p, required=False):
-    p.add_argument("--input", required=required, help="a folder of images, or any source spec")
+    p.add_argument(
+        "--input", required=required, help="a folder of images, a file of texts, or any source spec"
+    )
     p.add_argument("--split", default="train", help="of an input that has some (default: train)")
 
 

@@ -59,7 +59,7 @@ def open_data(config, split: str, **options):
         channels=config.data.channels,
         tokenizer=config.data.tokenizer,
         length=config.data.length,
-        **options,
+        **{"pack": config.data.pack} | options,
     )
 
 
@@ -70,9 +70,9 @@ def open_labelled(config):
     hash; the encoder has seen those images, though never their labels.
     """
     limit = config.data.limit
-    train = open_data(config, "train", limit=limit)
+    train = open_data(config, "train", limit=limit, pack=False)
     try:
-        test = open_data(config, "test", limit=config.eval.limit)
+        test = open_data(config, "test", limit=config.eval.limit, pack=False)
         if test.place(0) != train.place(0):
             return train, test, False
         reason = f"{config.data.source} names the split itself; data.eval_source names another"
@@ -82,7 +82,7 @@ def open_labelled(config):
         reason = str(error)
     print(f"no test data ({reason}): a fifth of the training data is held out", file=sys.stderr)
     parts = (
-        open_data(config, "train", limit=limit, holdout=HELD_OUT, part=part)
+        open_data(config, "train", limit=limit, holdout=HELD_OUT, part=part, pack=False)
         for part in ("fit", "holdout")
     )
     return *parts, True
@@ -233,9 +233,10 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
     method = build.method(config, facts)
     tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
     batch = example(facts)
-    abstract = jax.eval_shape(lambda b: train_step.init(method, tx, config.seed, b), batch)
+    first = jax.jit(lambda b: train_step.init(method, tx, config.seed, b))
+    abstract = jax.eval_shape(first, batch)
     if not trained:
-        return Trained(config, method, train_step.init(method, tx, config.seed, batch), facts)
+        return Trained(config, method, first(batch), facts)
     mesh = shard.make_mesh(config.mesh.fsdp if jax.device_count() % config.mesh.fsdp == 0 else 1)
     abstract = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),

@@ -1,8 +1,18 @@
-"""``jssl tokenizer``: texts in, ``tokenizer.json`` out; and the tokenizer of a run."""
+"""What is done with texts: a tokenizer trained on them, blanks filled in, a text continued."""
 
+import json
+import re
+import unicodedata
 from pathlib import Path
 
-from jssl.data.tokenizer import load_tokenizer, read_documents, train_tokenizer
+import jax
+import jax.numpy as jnp
+
+from jssl import require
+from jssl.cli import runs
+from jssl.data.documents import read_documents
+from jssl.data.tokenizer import load_tokenizer, train_tokenizer
+from jssl.nn import sampling
 
 
 def tokenizer(arguments) -> int:
@@ -12,7 +22,7 @@ def tokenizer(arguments) -> int:
         raise ValueError(f"--data takes text:PATH, got {arguments.data!r}")
     if not arguments.output.parent.is_dir():
         raise ValueError(f"--output: there is no folder {arguments.output.parent}")
-    documents = read_documents(path, arguments.column)
+    documents = read_documents(path).texts
     made = train_tokenizer(documents, arguments.size, arguments.kind)
     made.save(str(arguments.output))
     print(f"{made.get_vocab_size()} tokens from {len(documents)} documents in {arguments.output}")
@@ -33,9 +43,83 @@ def keep_tokenizer(config, workdir: Path) -> None:
         if config.data.tokenizer is not None:
             made = load_tokenizer(config.data.tokenizer)
         else:
-            made = train_tokenizer(read_documents(path), config.data.vocabulary)
+            made = train_tokenizer(read_documents(path).texts, config.data.vocabulary)
         workdir.mkdir(parents=True, exist_ok=True)
         made.save(str(file.with_suffix(".partial")))
         file.with_suffix(".partial").rename(file)
     with config.unlocked():
         config.data.tokenizer = str(file)
+
+
+def fill(arguments) -> int:
+    """The likeliest tokens for each [MASK] of a text, by a run that sees both sides."""
+    require.at_least(1, top=arguments.top)
+    trained, tokens = _load(arguments)
+    language = trained.method.language
+    if language.advance is not None:
+        raise ValueError(f"{arguments.workdir} sees no later token: jssl generate goes on from one")
+    # A space belongs to the token behind it.
+    ids = _encode(tokens, re.sub(r"\s+\[MASK\]", "[MASK]", arguments.text))
+    mask = tokens.token_to_id("[MASK]")
+    if mask not in ids:
+        raise ValueError(f"there is no [MASK] in {arguments.text!r}")
+    if trained.config.method.next_sentence:  # how the run was shown a text
+        ids = [tokens.token_to_id("[CLS]"), *ids, tokens.token_to_id("[SEP]")]
+    x = jnp.asarray([ids], jnp.int32)
+    batch = {"tokens": x, "segments": jnp.ones_like(x)}
+    params, state = trained.train.params, trained.train.state
+    chances = jax.nn.softmax(jax.jit(language.logits)(params, state, batch)[0])
+    found = []
+    for place in (i for i, token in enumerate(ids) if token == mask):
+        values, best = jax.lax.top_k(chances[place], arguments.top)
+        found.append(
+            [[tokens.decode([int(i)]), float(v)] for i, v in zip(best, values, strict=True)]
+        )
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    for number, candidates in enumerate(found, 1):
+        print("[MASK]" if len(found) == 1 else f"[MASK] {number}")
+        for text, chance in candidates:
+            print(f"{100 * chance:5.1f} %  {text}")
+    return 0
+
+
+def generate(arguments) -> int:
+    """A text that goes on from a prompt, by a causal run."""
+    trained, tokens = _load(arguments)
+    language, params = trained.method.language, trained.train.params
+    if language.advance is None:
+        raise ValueError(f"{arguments.workdir} predicts no next token: jssl fill fills blanks")
+    ids = _encode(tokens, arguments.prompt)
+    if not ids:
+        raise ValueError("--prompt must have at least one token, got none")
+    room = len(ids) + arguments.length
+
+    @jax.jit
+    def run(params, key, prompt):
+        return sampling.generate(
+            lambda cache, tokens, at: language.advance(params, cache, tokens, at, room),
+            key,
+            prompt,
+            arguments.length,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+        )
+
+    drawn = run(params, jax.random.key(arguments.seed), jnp.asarray([ids], jnp.int32))[0].tolist()
+    end = tokens.token_to_id("[EOS]")
+    print(tokens.decode(ids + (drawn[: drawn.index(end)] if end in drawn else drawn)))
+    return 0
+
+
+def _load(arguments):
+    trained = runs.load(arguments.workdir, arguments.step)
+    if trained.method.language is None:
+        raise ValueError(f"{trained.config.method.name} predicts no tokens")
+    return trained, load_tokenizer(trained.config.data.tokenizer)
+
+
+def _encode(tokens, text):
+    return tokens.encode(unicodedata.normalize("NFC", text), add_special_tokens=False).ids

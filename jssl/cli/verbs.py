@@ -136,7 +136,7 @@ def _knn(cfg, method):
     """
     limit = min(cfg.data.limit or KNN_EXAMPLES, KNN_EXAMPLES)
     bank, queries = (
-        data.read_all(runs.open_data(cfg, "train", limit=limit, holdout=0.1, part=part))
+        data.read_all(runs.open_data(cfg, "train", limit=limit, holdout=0.1, part=part, pack=False))
         for part in ("fit", "holdout")
     )
     classes = int(bank["label"].max()) + 1
@@ -166,6 +166,10 @@ def evaluate(arguments) -> int:
             raise ValueError(
                 f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
             )
+    if "image" not in train:
+        if arguments.rows != "all" and "raw_pixels" in wanted:
+            raise ValueError(f"raw_pixels are of images, the run is on {cfg.data.source}")
+        wanted = [name for name in wanted if name != "raw_pixels"]
     k = min(cfg.eval.k, len(train["label"]))
     rows = {}
     for name in wanted:
@@ -179,8 +183,9 @@ def evaluate(arguments) -> int:
             train_x, test_x = _embed(run, train, test)
         else:
             train_x, test_x = _embed(run, train, test)
-            pictures.save(arguments.workdir, run, test)
-            pictures.save_map(arguments.workdir, run, test, test_x)
+            if "image" in test:
+                pictures.save(arguments.workdir, run, test)
+                pictures.save_map(arguments.workdir, run, test, test_x)
         rows[name] = table.evaluate(
             train_x,
             train["label"],
@@ -232,7 +237,7 @@ def _write_json(path: Path, content) -> None:
 
 
 def embed(arguments) -> int:
-    """A folder in, vectors with file names out."""
+    """A folder or a file of texts in, vectors with file names or numbers out."""
     if arguments.output.suffix not in (".npz", ".parquet"):
         raise ValueError(f"--output takes FILE.npz or FILE.parquet, got {arguments.output}")
     trained = runs.load(arguments.workdir, arguments.step)
@@ -253,16 +258,20 @@ def embed(arguments) -> int:
 
 
 def _open_input(trained, arguments):
-    """The images of ``--input``, made to be like those of the run."""
-    if "image" not in trained.facts["example"]:
-        raise ValueError(f"{arguments.workdir} is a run on texts: --input can only be of images")
-    spec = arguments.input if ":" in arguments.input or arguments.input == "bundled" else None
+    """The images or texts of ``--input``, made to be like those of the run."""
+    kind = "folder" if "image" in trained.facts["example"] else "text"
+    given, _, _ = arguments.input.partition(":")
+    spec = arguments.input if given in data.KINDS else f"{kind}:{arguments.input}"
+    if (spec.partition(":")[0] == "text") != (kind == "text"):
+        are = {"text": "texts", "folder": "images"}[kind]
+        raise ValueError(f"{arguments.workdir} is a run on {are}: --input can only be of {are}")
     with trained.config.unlocked(), trained.config.ignore_type():
-        section, (shape, _) = trained.config.data, trained.facts["example"]["image"]
-        section.source, section.eval_source = spec or f"folder:{arguments.input}", None
-        section.size = section.size or min(shape[:2])
-        section.channels = shape[2]
-    return runs.open_data(trained.config, arguments.split)
+        section = trained.config.data
+        section.source, section.eval_source = spec, None
+        if kind == "folder":
+            shape, _ = trained.facts["example"]["image"]
+            section.size, section.channels = section.size or min(shape[:2]), shape[2]
+    return runs.open_data(trained.config, arguments.split, pack=False)
 
 
 def _names(source, examples) -> list[str]:

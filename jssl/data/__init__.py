@@ -2,11 +2,12 @@
 
 from jssl.data.bad import DataError, Undecodable
 from jssl.data.batches import read_all
-from jssl.data.sources import Source, open_source
+from jssl.data.sources import KINDS, Source, open_source
 from jssl.data.stream import Stream, open_stream
 from jssl.data.texts import describe_tokens
 
 __all__ = [
+    "KINDS",
     "DataError",
     "Source",
     "Stream",

@@ -44,8 +44,8 @@ class Folder:
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"folder:{path}: no such folder")
-        splits = _splits(root)
-        self._root = _pick(root, splits, split)
+        splits = split_folders(root)
+        self._root = pick_split(root, splits, split)
         names = _images(self._root)
         if not names:
             raise DataError(f"{self._root}: no images ({' '.join(EXTENSIONS)}) in it")
@@ -84,14 +84,16 @@ class Folder:
         return decode(data, place, size), int(self.labels[i])
 
 
-def _splits(root: Path) -> tuple[Path, ...]:
+def split_folders(root: Path) -> tuple[Path, ...]:
+    """The subfolders of a folder if they are its splits, else none."""
     folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
     # One folder of another name makes them classes: a set of vehicles may have a class "train".
     found = folders and all(p.name.lower() in _SPLIT_NAMES for p in folders)
     return tuple(folders) if found else ()
 
 
-def _pick(root: Path, splits: tuple[Path, ...], split: str) -> Path:
+def pick_split(root: Path, splits: tuple[Path, ...], split: str) -> Path:
+    """The folder of a split; `DataError` where there is none."""
     if split not in SPLIT_FOLDERS:
         raise DataError(f"split must be one of {', '.join(SPLIT_FOLDERS)}, got {split!r}")
     by_name = {p.name.lower(): p for p in splits}

@@ -64,11 +64,12 @@ def _bundled(path: str, split: str) -> Reader:
     return reader
 
 
-KINDS: dict[str, Callable[[str, str], Reader]] = {
+KINDS: dict[str, Callable[..., Reader]] = {
     "bundled": _bundled,
     "arrays": open_arrays,
     "folder": Folder,
     "tfds": open_prepared,
+    "text": Texts,
 }
 
 
@@ -84,7 +85,7 @@ class Look(NamedTuple):
 class Source:
     """Examples by position: ``source[i]`` is a dict of arrays, for 0 <= i < ``len(source)``.
 
-    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label`` (-1)
+    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label``
     and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or float32, ``label`` int32
     (-1: unlabelled), ``index`` int32, the position in this source, and, of an .npz that has some,
     ``target`` [k] float32.
@@ -155,8 +156,8 @@ class Source:
             raise IndexError(f"{self.name} has examples 0 to {len(self.rows) - 1}, not {i}")
         row = int(self.rows[i])
         if self.content == "tokens":
-            tokens, segments = self.reader.read(row)
-            number = {"label": np.int32(-1), "index": np.int32(i)}
+            tokens, segments, label = self.reader.read(row)
+            number = {"label": np.int32(label), "index": np.int32(i)}
             return {"tokens": tokens, "segments": segments, **number}
         image, label = self.reader.read(row, self.size)
         if self.channels is not None:
@@ -184,6 +185,7 @@ def open_source(
     channels: int | None = None,
     tokenizer: str | None = None,
     length: int = 128,
+    pack: bool = True,
     seed: int = 0,
 ) -> Source:
     """Opens a data source.
@@ -191,7 +193,7 @@ def open_source(
     Args:
         spec: ``bundled`` (12,000 + 2,000 Fashion-MNIST images), ``arrays:FILE.npz`` (layouts: see
             `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`), ``text:PATH``
-            (packed rows of its tokens, see `jssl.data.texts.Texts`) or
+            (rows of its tokens, see `jssl.data.documents.read_documents`) or
             ``tfds:NAME[/CONFIG][:VERSION][/SPLIT][@DIR]`` (see `jssl.data.prepared`).
         split: ``train`` or ``test``; what else a set has.
         limit: only the first this many examples of the split, in the set's own order: an npz's
@@ -204,20 +206,22 @@ def open_source(
         channels: converts between grey, grey + alpha, RGB and RGB + alpha (1 to 4).
         tokenizer: of texts, the path of a ``tokenizer.json``.
         length: of texts, tokens in a row, which is what an example is.
+        pack: of texts, whether rows are filled with document after document, which have no labels
+            then, or hold one each. Limit and holdout choose documents either way.
         seed: of the held-out part.
 
     Raises:
         DataError: one line, for anything wrong with the spec, the options or the set.
     """
     kind, _, path = spec.partition(":")
-    if kind not in KINDS and kind != "text":
+    if kind not in KINDS:
         raise DataError(
             "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME or text:PATH, "
             f"got {spec!r}"
         )
     _check_options(limit, holdout, part, size, channels)
     text = kind == "text"
-    reader = Texts(path, split, tokenizer, length) if text else KINDS[kind](path, split)
+    reader = KINDS[kind](path, split, *((tokenizer, length) if text else ()))
     rows = np.arange(len(reader))[:limit]
     if reader.labels is not None and limit is not None:
         _warn_of_lost_classes(reader, rows)
@@ -228,6 +232,9 @@ def open_source(
         raise DataError(
             f"{reader.name}: no examples left with limit={limit}, holdout={holdout}, part={part!r}"
         )
+    if text and pack:
+        reader = reader.packed(rows)
+        rows = np.arange(len(reader))
     return _probe(Source(reader, rows, size, channels))
 
 

@@ -24,6 +24,7 @@ from jssl.methods.nnclr import nnclr
 from jssl.methods.patch_location import patch_location
 from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
+from jssl.methods.simcse import simcse
 from jssl.methods.simmim import simmim
 from jssl.methods.simsiam import simsiam
 from jssl.methods.supervised import supervised
@@ -64,6 +65,7 @@ METHODS = {
     "jigsaw": jigsaw,
     "bert": bert,
     "gpt": gpt,
+    "simcse": simcse,
     "supervised": supervised,
 }
 
@@ -94,6 +96,7 @@ __all__ = [
     "patch_location",
     "rotation",
     "simclr",
+    "simcse",
     "simmim",
     "simsiam",
     "supervised",

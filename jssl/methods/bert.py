@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jssl.augment.tokens import bert_mask, sentence_pairs
 from jssl.losses import classification, reconstruction
-from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.method import Array, Batch, Language, Method, Out, Vars
 from jssl.nn.forward import forward, start
 from jssl.nn.norm import LayerNorm
 from jssl.nn.text import TextTransformer, tied_logits
@@ -74,8 +74,8 @@ def bert(
         False masks the rows as they are.
 
     The metric ``proxy_accuracy`` is that of the hidden tokens, ``next_accuracy`` that of the pairs;
-    ``chance`` is the share of the most frequent token among those hidden. The paper's dropout is
-    left out: `drop_path` of the encoder is there instead.
+    ``chance`` is the share of the most frequent token among those hidden. Dropout is the
+    encoder's.
 
     Raises:
       ValueError: if the encoder does not fit, or words are asked for whose starts are not known.
@@ -128,15 +128,18 @@ def bert(
         params = {"encoder": params, "heads": heads.init(k_heads, y, y[:, 0])["params"]}
         return Vars(params | {"bias": jnp.zeros(k, encoder.param_dtype)}, {})
 
+    def told(params, y, first):
+        hidden, follows = heads.apply({"params": params["heads"]}, y, first)
+        logits = tied_logits(params["encoder"], hidden)
+        return logits + params["bias"].astype(logits.dtype)[None, None], follows
+
     def loss(params, state, views, key, step):
         y = forward(encoder, params["encoder"], {}, views, key)[0].tokens
         at = hidden_places(views["mask"])
         mask = jnp.take_along_axis(views["mask"], at, axis=1)
         labels = jnp.take_along_axis(views["labels"], at, axis=1)
         asked = jnp.take_along_axis(y, at[:, :, None], axis=1)
-        asked, follows = heads.apply({"params": params["heads"]}, asked, y[:, 0])
-        logits = tied_logits(params["encoder"], asked)
-        logits += params["bias"].astype(logits.dtype)[None, None]
+        logits, follows = told(params, asked, y[:, 0])
         # Section 3.1, Task #1: cross-entropy of the chosen tokens alone, kept ones among them.
         value, accuracy = reconstruction.masked_cross_entropy(logits, labels, mask)
         counts = jnp.zeros(k, value.dtype).at[labels].add(mask.astype(value.dtype))
@@ -155,4 +158,8 @@ def bert(
     def embed(params, state, batch):
         return encoder.apply({"params": params["encoder"]}, prepare(batch), train=False)
 
-    return Method(init, views, loss, after, embed)
+    def logits(params, state, batch):
+        y = embed(params, state, batch).tokens
+        return told(params, y, y[:, 0])[0]
+
+    return Method(init, views, loss, after, embed, language=Language(logits))

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jssl.losses import reconstruction
-from jssl.method import Array, Batch, Method, Out, Vars
+from jssl.method import Array, Batch, Language, Method, Out, Vars
 from jssl.nn.forward import forward, start
 from jssl.nn.text import TextTransformer, tied_logits
 
@@ -22,8 +22,8 @@ def gpt(encoder: nn.Module, prepare: Callable[[Batch], dict[str, Array]]) -> Met
       prepare: ``batch -> {"tokens": [n t], "segments": [n t]}``, documents packed into rows.
 
     The last token of a document, and of a row, predicts nothing. The loss is in nats a token;
-    ``chance`` is the share of the most frequent token among those asked for. The papers' dropout
-    is left out: `drop_path` of the encoder is there instead.
+    ``chance`` is the share of the most frequent token among those asked for. Dropout is the
+    encoder's.
 
     Raises:
       ValueError: if the encoder is not a causal TextTransformer.
@@ -62,4 +62,13 @@ def gpt(encoder: nn.Module, prepare: Callable[[Batch], dict[str, Array]]) -> Met
     def embed(params, state, batch):
         return encoder.apply({"params": params["encoder"]}, prepare(batch), train=False)
 
-    return Method(init, views, loss, after, embed)
+    def logits(params, state, batch):
+        return tied_logits(params["encoder"], embed(params, state, batch).tokens)
+
+    def advance(params, cache, tokens, at, room):
+        x = {"tokens": tokens, "segments": jnp.ones_like(tokens)}
+        variables = {"params": params["encoder"]} | ({} if cache is None else {"cache": cache})
+        y, kept = encoder.apply(variables, x, at=at, room=room, mutable="cache")
+        return tied_logits(params["encoder"], y.tokens), kept["cache"]
+
+    return Method(init, views, loss, after, embed, language=Language(logits, advance))

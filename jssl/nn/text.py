@@ -51,11 +51,14 @@ class TextTransformer(nn.Module):
     causal: no token sees a later one.
     post_norm: see `jssl.nn.vit.Block`; the embeddings are normalised too, as in BERT.
     types: kinds of token, as sentence A and B in BERT, that have an embedding each; 0 for none.
+    dropout: rate, also of the embeddings; 0.1 in BERT and GPT. See `jssl.nn.vit.Block`.
     drop_path, scan, remat: see `jssl.nn.vit.Transformer`.
     dtype: of the computation; None that of the parameters. Norms and softmax run in at least
       float32.
 
-    Embeddings are normal of deviation 0.02, as in BERT and GPT-2; the blocks start like `Block`.
+    All weights are drawn with deviation 0.02, as in BERT's and GPT-2's released code; BERT's are
+    truncated normal, which is taken here for the blocks, and normal for the embeddings. GPT-2's
+    smaller start of what is added to the residual stream is left out.
     """
 
     vocabulary: int
@@ -69,6 +72,7 @@ class TextTransformer(nn.Module):
     post_norm: bool = False
     types: int = 0
     pool: str = "mean"
+    dropout: float = 0.0
     drop_path: float = 0.0
     scan: bool = False
     remat: bool = False
@@ -83,14 +87,24 @@ class TextTransformer(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: dict[str, Array], train: bool = False) -> Features:
+    def __call__(
+        self,
+        x: dict[str, Array],
+        train: bool = False,
+        at: Int[Array, ""] | None = None,
+        room: int = 0,
+    ) -> Features:
         """Encode.
 
         Args:
           x: ``tokens`` [n t] int32; ``segments`` [n t] int32, the number of the document in the
             row, 0 for padding; ``types`` [n t] int32, in [0, types), where there are some, all 0
             if left out.
-          train: whether blocks are dropped.
+          train: whether anything is dropped.
+          at: of a text that comes piece by piece, the place of the first of these tokens; what the
+            blocks have to remember stands in the collection "cache" (`jssl.nn.vit.Block`). The
+            encoder must be causal, and each row one document.
+          room: then, the number of places of the whole text.
 
         Raises:
           ValueError: if there are more tokens than learned positions.
@@ -98,24 +112,33 @@ class TextTransformer(nn.Module):
         tokens, segments = x["tokens"], x["segments"]
         dtype = compute_dtype(self.dtype, jnp.zeros((), self.param_dtype), self.param_dtype)
         dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
-        place, angles = places(segments), None
+        if at is None:
+            place, mask = places(segments), segment_mask(segments, self.causal)
+        else:
+            place = at + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+            place = place.astype(jnp.int32)
+            mask = jnp.arange(room, dtype=jnp.int32)[None, None] <= place[:, :, None]
+        angles = None
         y = self._embedded("embed", self.vocabulary, tokens, dtype)
         if self.types:
             kinds = x["types"] if "types" in x else jnp.zeros_like(tokens)
             y += self._embedded("types", self.types, kinds, dtype)
         if self.positions == "learned":
-            if tokens.shape[1] > self.max_length:
+            if max(tokens.shape[1], room) > self.max_length:
                 raise ValueError(
-                    f"max_length must be at least the {tokens.shape[1]} tokens of a row, "
-                    f"got {self.max_length}"
+                    f"max_length must be at least the {max(tokens.shape[1], room)} tokens of a "
+                    f"row, got {self.max_length}"
                 )
             y += self._embedded("positions", self.max_length, place, dtype)
         elif self.positions == "sinusoidal":
-            y += sinusoids(place, self.dim).astype(dtype)
+            # Section 3.4 of its paper: else the sinusoids, of size 1, would drown the tokens.
+            y = y * self.dim**0.5 + sinusoids(place, self.dim).astype(dtype)
         else:
             angles = rotary_angles(place, self.dim // self.heads)
         if self.post_norm:
             y = LayerNorm(name="norm", **dtypes)(y)
+        if self.dropout:
+            y = nn.Dropout(self.dropout, deterministic=not train)(y)
         y = Transformer(
             self.depth,
             self.heads,
@@ -124,9 +147,11 @@ class TextTransformer(nn.Module):
             self.scan,
             self.remat,
             self.post_norm,
+            self.dropout,
+            0.02,
             name="transformer",
             **dtypes,
-        )(y, train, mask=segment_mask(segments, self.causal), angles=angles)
+        )(y, train, mask=mask, angles=angles, at=at)
         y = at_least_float32(y)
         return Features(y[:, 0] if self.pool == "first" else _mean(y, segments > 0), y)
 

@@ -1,5 +1,7 @@
 """Vision transformers (Dosovitskiy et al. 2021, arXiv 2010.11929) and their blocks."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -23,14 +25,18 @@ class Block(nn.Module):
     arXiv 1706.03762, section 3.1).
 
     Weights are Xavier uniform, with query, key and value as one matrix, and biases zero, as in
-    MAE's released code. GELU is the exact one. With a ``drop_path`` rate each example skips each
-    of the two branches by that chance (stochastic depth, Huang et al. 2016, arXiv 1603.09382),
-    for which ``apply`` wants an rng called "dropout".
+    MAE's released code; ``deviation`` draws them from a truncated normal instead. GELU is the exact
+    one. With a ``drop_path`` rate each example skips each of the two branches by that chance
+    (stochastic depth, Huang et al. 2016, arXiv 1603.09382); ``dropout`` is that of the attention's
+    weights and of what both branches return, as in BERT's released code. For both ``apply`` wants
+    an rng called "dropout".
     """
 
     heads: int
     mlp_ratio: float = 4.0
     post_norm: bool = False
+    dropout: float = 0.0
+    deviation: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -40,8 +46,9 @@ class Block(nn.Module):
         x: Float[Array, "n t d"],
         train: bool = False,
         drop_path: float | Float[Array, ""] | None = None,
-        mask: Bool[Array, "n t t"] | None = None,
+        mask: Bool[Array, "n t s"] | None = None,
         angles: Float[Array, "n t a"] | None = None,
+        at: Int[Array, ""] | None = None,
     ) -> Float[Array, "n t d"]:
         """Apply the block.
 
@@ -51,6 +58,9 @@ class Block(nn.Module):
           drop_path: the rate in [0, 1), None for none.
           mask: True where a token (second axis) sees another (third); None where all see all.
           angles: of rotary positions (`jssl.nn.positions.rotate`), None for none.
+          at: the place of the first of these tokens in a text that comes piece by piece; keys and
+            values of all [n s] places, s of them as in the mask, are kept in the collection
+            "cache". None where the text is whole.
         """
         n, t, d = x.shape
         if d % self.heads:
@@ -61,20 +71,30 @@ class Block(nn.Module):
         dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
         norm1, norm2 = LayerNorm(name="norm1", **dtypes), LayerNorm(name="norm2", **dtypes)
         y = x if self.post_norm else norm1(x)
-        qkv = _dense(3 * d, name="qkv", **dtypes)(y).reshape(n, t, 3, self.heads, d // self.heads)
+        dense = functools.partial(_dense, deviation=self.deviation, **dtypes)
+        qkv = dense(3 * d, name="qkv")(y).reshape(n, t, 3, self.heads, d // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        y = attention(q, k, v, mask)
-        y = _dense(d, name="out", **dtypes)(y.reshape(n, t, d))
+        if at is not None:
+            k, v = self._kept("k", k, at, mask), self._kept("v", v, at, mask)
+        drop = nn.Dropout(self.dropout, deterministic=not train) if self.dropout else _all
+        y = attention(q, k, v, mask, drop if train and self.dropout else None)
+        y = drop(dense(d, name="out")(y.reshape(n, t, d)))
         x = x.astype(dtype) + self._drop(y, drop_path)
         if self.post_norm:
             x = norm1(x)
         y = x if self.post_norm else norm2(x)
-        y = _dense(int(d * self.mlp_ratio), name="fc1", **dtypes)(y)
-        y = _dense(d, name="fc2", **dtypes)(nn.gelu(y, approximate=False))
+        y = dense(int(d * self.mlp_ratio), name="fc1")(y)
+        y = drop(dense(d, name="fc2")(nn.gelu(y, approximate=False)))
         x = x + self._drop(y, drop_path)
         return norm2(x) if self.post_norm else x
+
+    def _kept(self, name: str, new: Array, at: Array, mask: Array) -> Array:
+        n, _, *rest = new.shape
+        kept = self.variable("cache", name, jnp.zeros, (n, mask.shape[-1], *rest), new.dtype)
+        kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, new, at, axis=1)
+        return kept.value
 
     def _drop(self, y: Array, rate: Any) -> Array:
         if rate is None:
@@ -88,30 +108,40 @@ def attention(
     k: Float[Array, "n s h d"],
     v: Float[Array, "n s h d"],
     mask: Bool[Array, "n t s"] | None = None,
+    drop: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "n t h d"]:
     """Scaled dot-product attention, softmax in float32, or in float64 for float64.
 
-    ``mask`` is True where a token t sees a token s; each must see one.
+    ``mask`` is True where a token t sees a token s; each must see one. ``drop`` is what is done to
+    the weights [n h t s].
     """
     mask = None if mask is None else mask[:, None]
-    if q.dtype == jnp.float64:  # for which jax's own rounds the softmax to float32
-        scores = jnp.einsum("nthd,nshd->nhts", q, k) / q.shape[-1] ** 0.5
+    # jax's own drops no weights, and rounds the softmax of float64 to float32.
+    if q.dtype == jnp.float64 or drop is not None:
+        scores = at_least_float32(jnp.einsum("nthd,nshd->nhts", q, k)) / q.shape[-1] ** 0.5
         if mask is not None:
             scores = jnp.where(mask, scores, -jnp.inf)
-        return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), v)
+        weights = jax.nn.softmax(scores).astype(v.dtype)
+        weights = weights if drop is None else drop(weights)
+        return jnp.einsum("nhts,nshd->nthd", weights, v)
     with jax.numpy_dtype_promotion("standard"):  # it mixes dtypes on purpose
         return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
-def _dense(features: int, **fields: Any) -> nn.Dense:
-    return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), **fields)
+def _dense(features: int, deviation: float | None = None, **fields: Any) -> nn.Dense:
+    drawn = nn.initializers
+    init = drawn.xavier_uniform() if deviation is None else drawn.truncated_normal(deviation)
+    return nn.Dense(features, kernel_init=init, **fields)
+
+
+def _all(y: Array) -> Array:
+    return y
 
 
 class Transformer(nn.Module):
     """A stack of blocks and a last layer norm: [n t d] -> [n t d]. Encoder and decoder alike.
 
-    post_norm: see `Block`; its last norm is the stack's.
-
+    post_norm, dropout, deviation: see `Block`; with post-norm its last norm is the stack's.
     drop_path: rate of the last block; it grows linearly from 0 at the first.
     scan: one traced block, run by ``nn.scan``: compiles in constant time. Its parameters stand
       under ``blocks`` with a leading depth axis, instead of ``blocks_0``, ``blocks_1``, ...
@@ -126,6 +156,8 @@ class Transformer(nn.Module):
     scan: bool = False
     remat: bool = False
     post_norm: bool = False
+    dropout: float = 0.0
+    deviation: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -135,45 +167,46 @@ class Transformer(nn.Module):
         x: Float[Array, "n t d"],
         train: bool = False,
         blocks: bool = False,
-        mask: Bool[Array, "n t t"] | None = None,
+        mask: Bool[Array, "n t s"] | None = None,
         angles: Float[Array, "n t a"] | None = None,
+        at: Int[Array, ""] | None = None,
     ) -> Float[Array, "n t d"] | tuple[Float[Array, "n t d"], Float[Array, "l n t d"]]:
         """Apply all blocks and the norm; with ``blocks`` also return what each block returned.
 
-        ``mask`` and ``angles`` are those of `Block`.
+        ``mask``, ``angles`` and ``at`` are those of `Block`.
         """
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must be in [0, 1), got {self.drop_path}")
+        for rate in ("drop_path", "dropout"):
+            if not 0 <= getattr(self, rate) < 1:
+                raise ValueError(f"{rate} must be in [0, 1), got {getattr(self, rate)}")
         dtype = compute_dtype(self.dtype, x, self.param_dtype)
         dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
         x = x.astype(dtype)
         rates = None
         if train and self.drop_path:
             rates = jnp.linspace(0.0, self.drop_path, self.depth, dtype=jnp.float32)
+        options = (self.heads, self.mlp_ratio, self.post_norm, self.dropout, self.deviation)
         block = Block
         if self.remat:
             # Inside a scan nothing can be merged with the recomputation anyway.
             block = nn.remat(Block, prevent_cse=not self.scan, static_argnums=(2,))
         if self.scan:
-            layer = block(self.heads, self.mlp_ratio, self.post_norm, name="blocks", **dtypes)
+            layer = block(*options, name="blocks", **dtypes)
 
             def one(layer, x, rate):
-                x = layer(x, train, rate, mask, angles)
+                x = layer(x, train, rate, mask, angles, at)
                 return x, x if blocks else None
 
             x, outputs = nn.scan(
                 one,
-                variable_axes={"params": 0},
+                variable_axes={"params": 0, "cache": 0},
                 split_rngs={"params": True, "dropout": True},
                 length=self.depth,
             )(layer, x, rates)
         else:
             outputs = []
             for i in range(self.depth):
-                layer = block(
-                    self.heads, self.mlp_ratio, self.post_norm, name=f"blocks_{i}", **dtypes
-                )
-                x = layer(x, train, None if rates is None else rates[i], mask, angles)
+                layer = block(*options, name=f"blocks_{i}", **dtypes)
+                x = layer(x, train, None if rates is None else rates[i], mask, angles, at)
                 outputs.append(x)
             outputs = jnp.stack(outputs) if blocks else None
         y = x if self.post_norm else LayerNorm(name="norm", **dtypes)(x)

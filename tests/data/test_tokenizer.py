@@ -6,7 +6,8 @@ import unicodedata
 import pytest
 
 from jssl.cli import main
-from jssl.data.tokenizer import SPECIAL, load_tokenizer, read_documents, train_tokenizer
+from jssl.data.documents import read_documents
+from jssl.data.tokenizer import SPECIAL, load_tokenizer, train_tokenizer
 
 # Conjuncts (ক্ষ, জ্ঞ, ন্ত্র, ঙ্ক), vowel signs before and around their letter (ি ে ো ৌ), a reph, a
 # ya-phala, khanda ta, chandrabindu, danda.
@@ -70,7 +71,7 @@ def test_documents_of_every_kind_of_file(tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8")
-    found = {name: read_documents(str(tmp_path / name)) for name in texts}
+    found = {name: read_documents(str(tmp_path / name)).texts for name in texts}
     assert found == {
         "a.txt": ["one\ntwo", "café"],
         "b.txt": ["one", "two"],

@@ -50,6 +50,10 @@ def text_causal(**options):
     return text(causal=True, **options)
 
 
+def text_dropout(**options):
+    return text(dropout=0.1, **options)
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -86,6 +90,7 @@ CASES = {
     "colorization": ((resnet, vit), {"width": 8, "stride": 2, "momentum": 0.9}),
     "bert": ((text,), {"whole_words": True}),
     "gpt": ((text_causal,), {}),
+    "simcse": ((text_dropout,), {}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "patch_location": ((resnet, vit), {"patch": 4, "gap": 2, "jitter": 1, "hidden": 16}),
@@ -115,7 +120,7 @@ CASES = {
 # What asks for colours takes RGB images alone.
 OF_COLORS = ("colorization",)
 # Encoders of tokens; all others are of images.
-OF_TOKENS = (text, text_causal)
+OF_TOKENS = (text, text_causal, text_dropout)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")

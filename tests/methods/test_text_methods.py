@@ -11,7 +11,8 @@ from scipy.special import erf, log_softmax
 
 from jssl import methods
 from jssl.data.packing import pack
-from jssl.nn import encoders
+from jssl.methods.simcse import Sentence
+from jssl.nn import encoders, sampling
 from jssl.train import optimizers
 from jssl.train import step as train_step
 
@@ -105,6 +106,24 @@ def test_bert_is_the_sum_of_two_mean_cross_entropies(next_sentence, x64):
     agrees(method, params, views, reference, ["encoder", "heads", "bias"])
 
 
+def test_simcse_tells_a_sentence_from_the_others_under_another_mask(x64):
+    method, params, views = begun("simcse", cases.text_dropout)
+    net = Sentence(cases.text_dropout(dtype=jnp.float64, param_dtype=jnp.float64))
+    twice = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), views)
+    drawn = {"dropout": jax.random.key(0)}
+    apply = jax.jit(lambda p: net.apply({"params": p}, twice, train=True, rngs=drawn))
+
+    def reference(params):
+        h = np.asarray(apply(jax.tree.map(jnp.asarray, params)))
+        h = h / np.linalg.norm(h, axis=1, keepdims=True)
+        logits = h[0::2] @ h[1::2].T / 0.05
+        return entropy(logits, np.arange(len(logits))).mean()
+
+    agrees(method, params, views, reference, ["encoder", "head"])
+    h = np.asarray(apply(params))
+    assert np.abs(h[0::2] - h[1::2]).max() > 1e-3
+
+
 def test_what_bert_is_shown():
     method = cases.make("bert", cases.text)
     views = jax.device_get(jax.jit(method.views)(jax.random.key(0), cases.batch()))
@@ -116,11 +135,45 @@ def test_what_bert_is_shown():
     assert set(np.unique(views["next"])) <= {-1, 0, 1}
 
 
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"top_k": 9, "top_p": 0.9}])
+def test_cached_tokens_are_those_without_a_cache(options):
+    method = cases.make("gpt", cases.text_causal)
+    params, _ = jax.jit(method.init)(jax.random.key(0), cases.batch())
+    # A new network's logits are nearly the same for all tokens.
+    params = jax.tree.map(lambda x: 8 * x, params)
+    prompt, length = cases.batch(n=3)["tokens"][:, :5], 8
+
+    @jax.jit
+    def cached(key):
+        step = method.language.advance
+        advance = lambda cache, tokens, at: step(params, cache, tokens, at, 5 + length)  # noqa: E731
+        return sampling.generate(advance, key, prompt, length, **options)
+
+    found = np.asarray(cached(jax.random.key(1)))
+    np.testing.assert_array_equal(found, cached(jax.random.key(1)))
+    assert len({tuple(row) for row in found}) == 3
+    if options != {"temperature": 0}:
+        assert np.any(found != np.asarray(cached(jax.random.key(2))))
+    whole = jnp.concatenate([prompt, found], axis=1)
+    x = {"tokens": whole, "segments": jnp.ones_like(whole)}
+    logits = jax.jit(lambda x: method.language.logits(params, {}, x))(x)
+    for i in range(length):
+        said = logits[:, 4 + i]
+        if options == {"temperature": 0}:
+            drawn = jnp.argmax(said, axis=1)
+        else:
+            key = jax.random.fold_in(jax.random.key(1), i)
+            drawn = jax.random.categorical(key, sampling.restrict(said, **options), axis=1)
+        np.testing.assert_array_equal(found[:, i], drawn)
+
+
 def test_encoders_that_do_not_fit():
     for name, encoder, message in (
         ("gpt", cases.resnet, "gpt needs a TextTransformer .*, got a ResNet"),
         ("gpt", cases.text, "got a TextTransformer with causal=False"),
         ("bert", cases.text_causal, "got a TextTransformer with causal=True"),
+        ("simcse", cases.resnet, "simcse needs a TextTransformer encoder, got a ResNet"),
+        ("simcse", cases.text, "encoder.dropout must be > 0 for simcse, got 0.0"),
     ):
         with pytest.raises(ValueError, match=message):
             methods.METHODS[name](
@@ -181,3 +234,29 @@ def test_learns_more_of_unseen_text_than_how_frequent_bytes_are(name):
     unseen = held_out[0][held_out[1] > 0]
     baseline = -np.log(unigram / unigram.sum())[unseen].mean()
     assert np.mean(losses) < baseline - 0.1, (np.mean(losses), baseline)
+
+
+@pytest.mark.long
+def test_simcse_spreads_unseen_rows_and_still_knows_them():
+    """Rung 6: uniformity falls, while alignment under dropout stays (section 5 of the paper)."""
+    encoder = encoders.build("text", vocabulary=260, dim=64, depth=1, heads=4, dropout=0.1)
+    method = methods.simcse(encoder, lambda batch: batch)
+    held_out, rows = source_code()
+    rng = np.random.default_rng(0)
+
+    def batch(rows):
+        chosen = rng.choice(len(rows[0]), BATCH, replace=False)
+        return {"tokens": jnp.asarray(rows[0][chosen]), "segments": jnp.asarray(rows[1][chosen])}
+
+    tx, asked = optimizers.adamw(1e-3), batch(held_out)
+    measure = jax.jit(lambda p: method.loss(p, {}, asked, jax.random.key(0), jnp.int32(0))[1])
+    with jax.numpy_dtype_promotion("standard"):
+        train = cases.first(method, tx, batch(rows))
+        before = measure(train.params).metrics
+        step = jax.jit(train_step.make_step(method, tx), donate_argnums=0)
+        for _ in range(100):
+            train, _ = step(train, batch(rows))
+    after = measure(train.params).metrics
+    assert after["loss"] < before["loss"] - 0.1
+    assert after["uniformity"] < before["uniformity"] - 0.2
+    assert after["proxy_accuracy"] > 0.9
