@@ -5,7 +5,7 @@ jssl pretrain --config autoencoder --workdir runs/autoencoder
 Not measured yet.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

@@ -6,7 +6,7 @@ jssl pretrain --config barlow_twins:recipe=imagenet,data=folder:IMAGENET --workd
 CIFAR-10 by the protocol of README.md: kNN 42.3 %, linear 46.2 %.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

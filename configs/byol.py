@@ -6,7 +6,7 @@ jssl pretrain --config byol:recipe=imagenet,data=folder:IMAGENET --workdir runs/
 CIFAR-10 by the protocol of README.md: kNN 39.5 ± 1.3 %, linear 43.1 ± 1.1 %.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

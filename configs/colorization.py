@@ -7,7 +7,7 @@ Wants coloured images: those of the bundled set are grey, and teach it nothing.
 CIFAR-10 by the protocol of README.md: kNN 36.2 %, linear 38.3 %.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

@@ -6,7 +6,7 @@ jssl pretrain --config data2vec:recipe=imagenet,data=folder:IMAGENET --workdir r
 Not measured yet.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.recipes import imagenet, small_images
 
 
 def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):

@@ -6,7 +6,7 @@ jssl pretrain --config deepcluster_v2:recipe=imagenet,data=folder:IMAGENET --wor
 CIFAR-10 by the protocol of README.md: kNN 37.4 %, linear 42.8 %.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.recipes import imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

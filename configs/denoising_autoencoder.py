@@ -5,7 +5,7 @@ jssl pretrain --config denoising_autoencoder --workdir runs/denoising_autoencode
 CIFAR-10 by the protocol of README.md: kNN 40.6 %, linear 40.2 %.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

@@ -7,7 +7,7 @@ jssl pretrain --config dino:recipe=imagenet,data=folder:IMAGENET --workdir runs/
 CIFAR-10 by the protocol of README.md: kNN 32.1 %, linear 35.5 %.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

@@ -5,7 +5,7 @@ jssl pretrain --config gpt:data=text:BOOKS.txt --workdir runs/gpt
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.recipes import defaults
 
 
 def get_config(data="text:BOOKS.txt", encoder="gpt_tiny", epochs=10, batch_size=32):

@@ -6,7 +6,7 @@ jssl pretrain --config ibot:recipe=imagenet,data=folder:IMAGENET --workdir runs/
 Not measured yet.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):

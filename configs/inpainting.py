@@ -5,7 +5,7 @@ jssl pretrain --config inpainting --workdir runs/inpainting
 CIFAR-10 by the protocol of README.md: kNN 37.1 %, linear 41.3 %.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

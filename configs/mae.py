@@ -6,7 +6,7 @@ jssl pretrain --config mae:recipe=imagenet,data=folder:IMAGENET --workdir runs/i
 CIFAR-10 by the protocol of README.md: kNN 41.9 %, linear 50.5 %.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.recipes import imagenet, small_images
 
 
 def get_config(data="bundled", encoder="vit", epochs=10, batch_size=256, recipe="small"):

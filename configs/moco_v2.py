@@ -6,7 +6,7 @@ jssl pretrain --config moco_v2:recipe=imagenet,data=folder:IMAGENET --workdir ru
 CIFAR-10 by the protocol of README.md: kNN 41.2 %, linear 43.4 %.
 """
 
-from jssl.cli.config import imagenet, moco_views, small_images
+from jssl.cli.recipes import imagenet, moco_views, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

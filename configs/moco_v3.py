@@ -7,7 +7,7 @@ jssl pretrain --config moco_v3:recipe=imagenet,data=folder:IMAGENET --workdir ru
 CIFAR-10 by the protocol of README.md: kNN 41.5 %, linear 44.8 %.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

@@ -5,7 +5,7 @@ jssl pretrain --config nnclr --workdir runs/nnclr
 CIFAR-10 by the protocol of README.md: kNN 42.5 %, linear 45.7 %.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

@@ -5,7 +5,7 @@ jssl pretrain --config patch_location --workdir runs/patch_location
 CIFAR-10 by the protocol of README.md: kNN 25.8 %, linear 28.3 %.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256):

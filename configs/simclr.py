@@ -7,7 +7,7 @@ jssl pretrain --config simclr:recipe=imagenet,data=folder:IMAGENET --workdir run
 CIFAR-10 by the protocol of README.md: kNN 49.2 ± 0.6 %, linear 50.8 ± 0.7 %.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.recipes import imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

@@ -5,7 +5,7 @@ jssl pretrain --config simcse:data=text:SENTENCES.txt --workdir runs/simcse
 Not measured yet.
 """
 
-from jssl.cli.config import defaults
+from jssl.cli.recipes import defaults
 
 
 def get_config(data="text:SENTENCES.txt", encoder="bert_tiny", epochs=10, batch_size=64):

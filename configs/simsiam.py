@@ -6,7 +6,7 @@ jssl pretrain --config simsiam:recipe=imagenet,data=folder:IMAGENET --workdir ru
 CIFAR-10 by the protocol of README.md: kNN 39.1 %, linear 41.7 %.
 """
 
-from jssl.cli.config import imagenet, moco_views, small_images
+from jssl.cli.recipes import imagenet, moco_views, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

@@ -9,7 +9,7 @@ layer, as in BEiT (arXiv 2106.08254, appendix).
 Not measured yet.
 """
 
-from jssl.cli.config import small_images
+from jssl.cli.recipes import small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

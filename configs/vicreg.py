@@ -6,7 +6,7 @@ jssl pretrain --config vicreg:recipe=imagenet,data=folder:IMAGENET --workdir run
 CIFAR-10 by the protocol of README.md: kNN 41.0 ± 0.5 %, linear 44.3 ± 0.5 %.
 """
 
-from jssl.cli.config import byol_views, imagenet, small_images
+from jssl.cli.recipes import byol_views, imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet18", epochs=10, batch_size=256, recipe="small"):

@@ -6,7 +6,7 @@ jssl pretrain --config vqvae:recipe=imagenet,data=folder:IMAGENET --workdir runs
 Not measured yet.
 """
 
-from jssl.cli.config import imagenet, small_images
+from jssl.cli.recipes import imagenet, small_images
 
 
 def get_config(data="bundled", encoder="resnet", epochs=10, batch_size=256, recipe="small"):

@@ -1,8 +1,21 @@
 """Augmentations and masks: pure, batched, jitted, on the device; `f(key, x, ...)`."""
 
-from jssl.augment import blocks, color, compose, image, lab, masks, mix, noise, patches, tokens
+from jssl.augment import (
+    audio,
+    blocks,
+    color,
+    compose,
+    image,
+    lab,
+    masks,
+    mix,
+    noise,
+    patches,
+    tokens,
+)
 
 __all__ = [
+    "audio",
     "blocks",
     "color",
     "compose",

@@ -199,8 +199,10 @@ def seen(config, facts: dict) -> dict:
     """What methods are given of the data.
 
     The `Views` of images by name; of texts ``prepare``, their rows, ``view``, the same, and what is
-    known of the tokenizer.
+    known of the tokenizer; of recordings ``prepare``, their signals.
     """
+    if "signal" in facts.get("example", {}):
+        return {"prepare": lambda batch: {name: batch[name] for name in ("signal", "samples")}}
     if "tokens" not in facts:
         return views(config)._asdict()
     known = dict(facts["tokens"])

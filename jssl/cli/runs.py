@@ -59,6 +59,10 @@ def open_data(config, split: str, **options):
         channels=config.data.channels,
         tokenizer=config.data.tokenizer,
         length=config.data.length,
+        rate=config.data.rate,
+        seconds=config.data.seconds,
+        pattern=config.data.pattern,
+        held=config.data.held,
         **{"pack": config.data.pack} | options,
     )
 
@@ -264,7 +268,7 @@ def image_shape(source) -> tuple[int, ...]:
 
 def describe_example(source) -> dict:
     """Shapes and types of one example of a source, as JSON."""
-    if source.content == "tokens":
+    if source.content != "image":
         return {name: [list(x.shape), str(x.dtype)] for name, x in source[0].items()}
     example = {
         "image": [list(image_shape(source)), str(source.look.dtype)],

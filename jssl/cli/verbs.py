@@ -55,7 +55,7 @@ def pretrain(arguments) -> int:
         "num_classes": source.num_classes,
         "class_names": source.class_names,
     }
-    if not images:
+    if source.content == "tokens":
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
     method = build.method(cfg, facts, frozen)

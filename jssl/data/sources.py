@@ -1,4 +1,5 @@
-"""Data sources by one spec string: `bundled`, `arrays:FILE.npz`, `folder:PATH`, `tfds:NAME`.
+"""Data sources by one spec string: `bundled`, `arrays:FILE.npz`, `folder:PATH`, `tfds:NAME`,
+`text:PATH`, `audio:PATH`.
 
 A source is a reader (one split of one set) seen through a choice of rows and a shape for images.
 It is picklable, and a worker process that unpickles it opens the files itself.
@@ -13,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from jssl.data.arrays import BUNDLED, open_arrays
+from jssl.data.audio import Recordings
 from jssl.data.bad import DataError, Undecodable
 from jssl.data.decode import to_channels, to_square
 from jssl.data.folder import Folder
@@ -70,6 +72,7 @@ KINDS: dict[str, Callable[..., Reader]] = {
     "folder": Folder,
     "tfds": open_prepared,
     "text": Texts,
+    "audio": Recordings,
 }
 
 
@@ -85,10 +88,11 @@ class Look(NamedTuple):
 class Source:
     """Examples by position: ``source[i]`` is a dict of arrays, for 0 <= i < ``len(source)``.
 
-    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label``
-    and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or float32, ``label`` int32
-    (-1: unlabelled), ``index`` int32, the position in this source, and, of an .npz that has some,
-    ``target`` [k] float32.
+    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label`` and
+    ``index``. Keys of a recording: ``signal`` [t] float32, ``samples`` int32, how many of them
+    are not padding, ``label`` and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or
+    float32, ``label`` int32 (-1: unlabelled), ``index`` int32, the position in this source, and, of
+    an .npz that has some, ``target`` [k] float32.
 
     reader: the split that is read.
     rows: [n] the reader's records that are in this source, in order.
@@ -111,7 +115,7 @@ class Source:
 
     @property
     def content(self) -> str:
-        """What the examples are: ``image`` or ``tokens``."""
+        """What the examples are: ``image``, ``tokens`` or ``signal``."""
         return getattr(self.reader, "content", "image")
 
     @property
@@ -159,6 +163,10 @@ class Source:
             tokens, segments, label = self.reader.read(row)
             number = {"label": np.int32(label), "index": np.int32(i)}
             return {"tokens": tokens, "segments": segments, **number}
+        if self.content == "signal":
+            signal, samples, label = self.reader.read(row)
+            number = {"label": np.int32(label), "index": np.int32(i)}
+            return {"signal": signal, "samples": np.int32(samples), **number}
         image, label = self.reader.read(row, self.size)
         if self.channels is not None:
             image = to_channels(image, self.channels, self.reader.place(row))
@@ -186,6 +194,10 @@ def open_source(
     tokenizer: str | None = None,
     length: int = 128,
     pack: bool = True,
+    rate: int = 16000,
+    seconds: float = 1.0,
+    pattern: str | None = None,
+    held: str | None = None,
     seed: int = 0,
 ) -> Source:
     """Opens a data source.
@@ -193,7 +205,8 @@ def open_source(
     Args:
         spec: ``bundled`` (12,000 + 2,000 Fashion-MNIST images), ``arrays:FILE.npz`` (layouts: see
             `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`), ``text:PATH``
-            (rows of its tokens, see `jssl.data.documents.read_documents`) or
+            (rows of its tokens, see `jssl.data.documents.read_documents`), ``audio:PATH`` (signals,
+            see `jssl.data.audio.Recordings`) or
             ``tfds:NAME[/CONFIG][:VERSION][/SPLIT][@DIR]`` (see `jssl.data.prepared`).
         split: ``train`` or ``test``; what else a set has.
         limit: only the first this many examples of the split, in the set's own order: an npz's
@@ -208,6 +221,8 @@ def open_source(
         length: of texts, tokens in a row, which is what an example is.
         pack: of texts, whether rows are filled with document after document, which have no labels
             then, or hold one each. Limit and holdout choose documents either way.
+        rate, seconds: of recordings, samples a second and how long an example is.
+        pattern, held: of recordings, what file names say, and the groups of the test split.
         seed: of the held-out part.
 
     Raises:
@@ -216,12 +231,12 @@ def open_source(
     kind, _, path = spec.partition(":")
     if kind not in KINDS:
         raise DataError(
-            "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME or text:PATH, "
-            f"got {spec!r}"
+            "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME, text:PATH or "
+            f"audio:PATH, got {spec!r}"
         )
     _check_options(limit, holdout, part, size, channels)
-    text = kind == "text"
-    reader = KINDS[kind](path, split, *((tokenizer, length) if text else ()))
+    own = {"text": (tokenizer, length), "audio": (rate, seconds, pattern, held)}.get(kind, ())
+    reader = KINDS[kind](path, split, *own)
     rows = np.arange(len(reader))[:limit]
     if reader.labels is not None and limit is not None:
         _warn_of_lost_classes(reader, rows)
@@ -232,7 +247,7 @@ def open_source(
         raise DataError(
             f"{reader.name}: no examples left with limit={limit}, holdout={holdout}, part={part!r}"
         )
-    if text and pack:
+    if kind == "text" and pack:
         reader = reader.packed(rows)
         rows = np.arange(len(reader))
     return _probe(Source(reader, rows, size, channels))
