@@ -3,7 +3,7 @@
 jssl quickstart
 """
 
-from jssl.cli.recipes import shipped
+from jssl.cli.config import shipped
 
 
 def get_config(epochs=10):
