@@ -121,11 +121,16 @@ def masked_smooth_l1(
     return _masked_mean(jnp.where(e < beta, e**2 / (2 * beta), e - beta / 2), mask, axis_name)
 
 
-def layer_norm(x: Float[Array, "*n d"], epsilon: float = 1e-5) -> Float[Array, "*n d"]:
-    """Layer norm without parameters, in float32 or wider: what data2vec and I-JEPA predict."""
+def layer_norm(
+    x: Float[Array, "*n d"], axis: int = -1, epsilon: float = 1e-5
+) -> Float[Array, "*n d"]:
+    """Layer norm without parameters, in float32 or wider: what data2vec and I-JEPA predict.
+
+    Over another axis, such as that of an image's patches, it is known as instance norm.
+    """
     x = at_least_float32(x)
-    variance = jnp.var(x, axis=-1, keepdims=True)
-    return (x - jnp.mean(x, axis=-1, keepdims=True)) * jax.lax.rsqrt(variance + epsilon)
+    variance = jnp.var(x, axis=axis, keepdims=True)
+    return (x - jnp.mean(x, axis=axis, keepdims=True)) * jax.lax.rsqrt(variance + epsilon)
 
 
 def _masked_mean(error: Array, mask: Array, axis_name: str | None) -> Array:

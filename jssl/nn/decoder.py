@@ -1,4 +1,4 @@
-"""From features back to an image: a convolutional decoder, and an encoder joined to it."""
+"""From features back to an image, or on to others: convolutional decoders."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jssl.method import Features
 from jssl.nn.conv import Conv
 from jssl.nn.dtypes import at_least_float32
-from jssl.nn.norm import BatchNorm
+from jssl.nn.norm import BatchNorm, LayerNorm
 
 
 class ConvDecoder(nn.Module):
@@ -46,6 +46,38 @@ class ConvDecoder(nn.Module):
             x = Conv(width, 3, conv=self.conv, name=f"conv{stage}", **dtypes)(upsample(x, to))
             x = nn.relu(BatchNorm(name=f"norm{stage}", **dtypes)(x, train))
         return at_least_float32(nn.Dense(self.channels, name="pixels", **dtypes)(x))
+
+
+class TokenDecoder(nn.Module):
+    """A map of tokens to a map of others: [n a b d] -> [n a b out].
+
+    Layers of a 3x3 convolution, layer norm without parameters and GELU, each added to what it is
+    given where that is as wide, and a linear layer last: the decoder of data2vec 2.0's released
+    code (arXiv 2212.07525). Without layers it is the linear layer alone.
+
+    groups: of the convolutions.
+    """
+
+    out: int
+    width: int
+    depth: int
+    groups: int = 1
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n a b d"]) -> Float[Array, "n a b out"]:
+        """Decode."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        for i in range(self.depth):
+            y = nn.Conv(
+                self.width, (3, 3), feature_group_count=self.groups, name=f"conv{i + 1}", **dtypes
+            )(x)
+            # Not without consequence where noise of little variance is normalised.
+            norm = LayerNorm(1e-5, False, False, name=f"norm{i + 1}", **dtypes)
+            y = nn.gelu(norm(y), approximate=False)
+            x = x + y if x.shape == y.shape else y
+        return nn.Dense(self.out, name="out", **dtypes)(x)
 
 
 class EncoderDecoder(nn.Module):

@@ -65,8 +65,9 @@ RECIPES = {
     "simmim": (resnet, optimizers.adamw(2e-3), {"mask_patch": 4}),
     "data2vec": (
         vit,
-        optimizers.adamw(1e-3),
-        {"top_k": 2, "min_patches": 4, "tau": 0.99, "final_tau": 0.999, "tau_steps": 100},
+        optimizers.adamw(2e-3),
+        {"top_k": 2, "min_patches": 4, "tau": 0.98, "final_tau": 0.99, "tau_steps": 100}
+        | {"decoder": 2, "width": 64, "groups": 1, "target_norm": "instance", "mask_ratio": 0.75},
     ),
     "ijepa": (
         vit,

@@ -116,6 +116,9 @@ class TestSimMIM:
             jax.eval_shape(make(deep, mask_patch=6).init, KEY, odd)
 
 
+DECODER = {"decoder": 2, "width": 32, "groups": 2, "target_norm": "instance"}
+
+
 class TestData2vec:
     @pytest.mark.parametrize("top_k", [1, 2])
     def test_loss_is_that_of_the_released_code(self, x64, top_k):
@@ -137,7 +140,8 @@ class TestData2vec:
         blocks = seen["intermediates"]["transformer"]
         layers = [np.asarray(blocks[f"blocks_{i}"]["__call__"][0])[:, 1:] for i in range(2)]
         tokens = jax.jit(vit().apply)({"params": params["encoder"]}, images, mask=mask).tokens
-        pred = np.asarray(tokens @ params["head"]["kernel"] + params["head"]["bias"][None, None])
+        out = params["head"]["out"]
+        pred = np.asarray(tokens) @ np.asarray(out["kernel"]) + np.asarray(out["bias"])
         target = reference.data2vec_targets(layers, top_k)
         expected = reference.smooth_l1(pred[mask], target[mask], 2.0)
         value, out = loss(params, state, views)
@@ -145,8 +149,33 @@ class TestData2vec:
         by_place = (target / np.linalg.norm(target, axis=-1, keepdims=True)).std(0).mean()
         np.testing.assert_allclose(out.metrics["projection_spread"], by_place * 24**0.5, rtol=1e-6)
 
+    def test_with_a_decoder_hidden_patches_are_foretold_from_the_seen_and_noise(self, x64):
+        _, params, state, views, loss = first("data2vec", **DECODER)
+        images, mask, keep = (np.asarray(views[name]) for name in ("image", "mask", "keep"))
+        np.testing.assert_array_equal(mask.sum(1), round(0.6 * 16))
+        for row, seen in zip(mask, keep, strict=True):
+            np.testing.assert_array_equal(np.flatnonzero(~row), np.sort(seen))
+        encode = jax.jit(vit().apply, static_argnames="blocks")
+        _, blocks = encode({"params": params["encoder"]}, images, blocks=True)
+        target = reference.data2vec2_targets(np.asarray(blocks), 2)
+        tokens = encode({"params": params["encoder"]}, images, keep=keep).tokens
+        noise = jax.random.normal(jax.random.split(KEY)[1], (6, 16, 24), jnp.float64)
+        given = 0.01 * np.asarray(noise)
+        np.put_along_axis(given, keep[:, :, None], np.asarray(tokens), axis=1)
+        weights = jax.tree.map(np.asarray, params["head"])
+        pred = reference.data2vec2_decoder(given.reshape(6, 4, 4, 24), weights, groups=2)
+        expected = reference.smooth_l1(pred.reshape(6, 16, 24)[mask], target[mask], 2.0)
+        np.testing.assert_allclose(loss(params, state, views)[0], expected, rtol=1e-6)
+
     def test_errors(self):
         for encoder, options, message in (
+            (cases.vit(), {"top_k": 2, "target_norm": "batch"}, "target_norm must be one of layer"),
+            (cases.vit(), {"top_k": 2, "decoder": -1}, "decoder must be at least 0, got -1"),
+            (
+                cases.vit(),
+                {"top_k": 2, "decoder": 1, "width": 30},
+                "groups must divide the widths 24 and 30, got 16",
+            ),
             (cases.resnet(), {}, "data2vec needs a ViT encoder, got a ResNet"),
             (cases.vit(), {"top_k": 3}, "top_k must be from 1 to the 2 blocks, got 3"),
             (cases.vit(), {"top_k": 2, "tau": 1.1}, r"tau must be in \[0, 1\], got 1.1"),

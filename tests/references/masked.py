@@ -1,5 +1,7 @@
 """SimMIM's, data2vec's and I-JEPA's released code in numpy, float64, to compare ours with."""
 
+import math
+
 import numpy as np
 
 
@@ -43,6 +45,39 @@ def data2vec_targets(layers, k):
     """
     layer_vals = [layer_norm(val) for val in layers[-k:]]
     return layer_norm(sum(layer_vals) / len(layer_vals))
+
+
+def data2vec2_targets(layers, k):
+    """facebookresearch/fairseq examples/data2vec/models/data2vec2.py make_targets.
+
+    The last k of the layers' outputs [l n t d], with instance_norm_target_layer and
+    layer_norm_targets, as in config/v2/base_images_only_task.yaml.
+    """
+    y = [
+        (tl - tl.mean(1, keepdims=True)) / np.sqrt(tl.var(1, keepdims=True) + 1e-5)
+        for tl in layers[-k:]
+    ]
+    return layer_norm(sum(y) / k)
+
+
+def data2vec2_decoder(x, weights, groups):
+    """The same place, models/modalities/modules.py Decoder2d: [n h w d], pixel by pixel."""
+    n, h, w, _ = x.shape
+    for name in sorted(name for name in weights if name.startswith("conv")):
+        kernel, bias = weights[name]["kernel"], weights[name]["bias"]
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        y = np.zeros((n, h, w, len(bias)))
+        given, made = x.shape[-1] // groups, len(bias) // groups
+        for g in range(groups):
+            taken, filled = slice(g * given, (g + 1) * given), slice(g * made, (g + 1) * made)
+            for i in range(h):
+                for j in range(w):
+                    window = padded[:, i : i + 3, j : j + 3, taken]
+                    y[:, i, j, filled] = np.einsum("nabc,abco->no", window, kernel[..., filled])
+        y = layer_norm(y + bias)
+        y = y * 0.5 * (1 + np.vectorize(math.erf)(y / 2**0.5))
+        x = x + y if x.shape == y.shape else y
+    return x @ weights["out"]["kernel"] + weights["out"]["bias"]
 
 
 def data2vec_decay(step, decay_init, decay, ema_start_at):
