@@ -73,7 +73,7 @@ def _run(arguments):
         from jssl.cli import inspection
 
         return inspection.inspect(arguments)
-    if arguments.verb in ("fill", "generate"):
+    if arguments.verb in ("fill", "generate", "bits"):
         from jssl.cli import text
 
         return getattr(text, arguments.verb)(arguments)

@@ -45,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     _tokenizer(verb)
     _fill(verb)
     _generate(verb)
+    _bits(verb)
     _compile(verb)
     _json(verb("list", "list methods, encoders, configs and data sources"))
     return parser
@@ -166,6 +167,15 @@ def _generate(verb):
     p.add_argument("--top-k", type=int, help="draw from the so many likeliest tokens")
     p.add_argument("--top-p", type=float, help="draw from the likeliest of this probability")
     p.add_argument("--seed", type=int, default=0, help="same seed, same text (default: 0)")
+
+
+def _bits(verb):
+    more = "\n\n  jssl bits --workdir runs/gpt --input text:HELD_OUT.txt"
+    p = verb("bits", "measure how well a text is foretold, in bits a byte, beside n-grams", more)
+    _checkpoint(p)
+    _json(p)
+    text = "text:PATH, not trained on (default: the run's test data)"
+    p.add_argument("--input", help=text)
 
 
 def _compile(verb):

@@ -1,4 +1,4 @@
-"""What is done with texts: a tokenizer trained on them, blanks filled in, a text continued."""
+"""What is done with texts: a tokenizer, blanks filled in, a text continued, or measured."""
 
 import json
 import re
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jssl import require
 from jssl.cli import runs
 from jssl.data.documents import read_documents
 from jssl.data.tokenizer import load_tokenizer, train_tokenizer
+from jssl.evals import compression
 from jssl.nn import sampling
 
 
@@ -111,6 +113,50 @@ def generate(arguments) -> int:
     drawn = run(params, jax.random.key(arguments.seed), jnp.asarray([ids], jnp.int32))[0].tolist()
     end = tokens.token_to_id("[EOS]")
     print(tokens.decode(ids + (drawn[: drawn.index(end)] if end in drawn else drawn)))
+    return 0
+
+
+def bits(arguments) -> int:
+    """Bits a byte of held-out texts under a causal run, beside byte n-grams of its own texts."""
+    trained, tokens = _load(arguments)
+    language, cfg = trained.method.language, trained.config
+    if language.advance is None:
+        raise ValueError(f"{arguments.workdir} predicts no next token: it gives a text no chance")
+    kind, _, path = (arguments.input or cfg.data.eval_source or cfg.data.source).partition(":")
+    if kind != "text":
+        raise ValueError(f"--input takes text:PATH, got {arguments.input!r}")
+    known = read_documents(cfg.data.source.partition(":")[2]).texts[: cfg.data.limit]
+    asked = read_documents(path, "train" if arguments.input else "test").texts
+    if asked == known:
+        raise ValueError("the run was trained on these texts: --input names others")
+    end = tokens.token_to_id("[EOS]")
+    encoded = [encoding.ids for encoding in tokens.encode_batch(asked, add_special_tokens=False)]
+    if end is None or any(tokens.decode(i) != text for i, text in zip(encoded, asked, strict=True)):
+        raise ValueError("bits a byte need a tokenizer that loses nothing, such as byte-level BPE")
+
+    @jax.jit
+    def log_chances(batch):
+        logits = language.logits(trained.train.params, trained.train.state, batch)[:, :-1]
+        return jnp.take_along_axis(
+            jax.nn.log_softmax(logits), batch["tokens"][:, 1:, None], axis=2
+        )[:, :, 0]
+
+    size = sum(len(text.encode()) + 1 for text in asked)
+    documents = [np.array([*ids, end], np.int32) for ids in encoded]
+    form = {"length": cfg.data.length, "vocabulary": tokens.get_vocab_size()}
+    ngram, order = compression.ngram_bits(known, asked)
+    result = {
+        "bits_per_byte": compression.token_bits(log_chances, documents, size, **form),
+        "ngram_bits_per_byte": ngram,
+        "ngram_order": order,
+        "bytes": size,
+    }
+    if arguments.json:
+        print(json.dumps(result))
+        return 0
+    print(f"{size} bytes of {len(asked)} texts, the end of each included")
+    print(f"{result['bits_per_byte']:.3f} bits a byte  {cfg.method.name}")
+    print(f"{ngram:.3f} bits a byte  n-gram, {order} bytes of context, of the run's own texts")
     return 0
 
 

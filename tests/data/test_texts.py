@@ -194,7 +194,16 @@ def test_blanks_are_filled_and_texts_continued(tmp_path, capsys):
     assert best.strip() == "three"
     assert len(others) == 4
     assert 0.5 < chance <= 1
+    (tmp_path / "b.txt").write_text("\n".join(["two three four five six seven"] * 3))
+    asked_bits = ["bits", "--workdir", runs["gpt"], "--input"]
+    assert main([*asked_bits, f"text:{tmp_path}/b.txt", "--json"]) == 0
+    bits = json.loads(capsys.readouterr().out)
+    assert bits["bytes"] == 90
+    # The first token is not foretold; the rest is known by heart.
+    assert 3 * np.log2(300) / 90 < bits["bits_per_byte"] < 1.5
     for arguments, message in (
+        ([*asked_bits, f"text:{tmp_path}/a.txt"], "was trained on these texts"),
+        (["bits", "--workdir", runs["bert"]], "predicts no next token"),
         (["generate", "--workdir", runs["bert"], "--prompt", "x"], "predicts no next token"),
         (["fill", "x [MASK]", "--workdir", runs["gpt"]], "sees no later token"),
         (["fill", "x", "--workdir", runs["bert"]], "there is no [MASK] in 'x'"),
