@@ -29,15 +29,34 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        print(f"jssl: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, (ValueError, OSError)) else 1
+        print(f"jssl: {_one_line(error)}", file=sys.stderr, flush=True)
+        code = 2 if isinstance(error, (ValueError, OSError)) else 1
+        _leave_others(code)
+        return code
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or "no further word"
+    if type(error).__name__ == "JaxRuntimeError" and _of_several():
+        return (
+            "another process of this run is gone or cannot be reached; give the same command in "
+            f"all of them again, and it goes on from the newest checkpoint ({text[:300]})"
+        )
     if isinstance(error, (ValueError, OSError, RuntimeError)) and len(text) < 1000:
         return text
     return f"{type(error).__name__}: {text[:1000]} (--debug shows where)"
+
+
+def _of_several() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def _leave_others(code: int) -> None:
+    """Ends one of several processes at once: an orderly end would wait for those that are gone."""
+    if _of_several():
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _overrides(rest: list[str], parser: argparse.ArgumentParser, allowed: bool) -> dict[str, str]:
@@ -69,6 +88,10 @@ def _run(arguments):
 
         return text.tokenizer(arguments)
     _prepare_jax()
+    if arguments.verb == "pretrain":
+        from jssl.train import processes
+
+        processes.join()
     if arguments.verb == "inspect":
         from jssl.cli import inspection
 

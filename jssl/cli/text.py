@@ -15,6 +15,7 @@ from jssl.data.documents import read_documents
 from jssl.data.tokenizer import load_tokenizer, train_tokenizer
 from jssl.evals import compression
 from jssl.nn import sampling
+from jssl.train import processes
 
 
 def tokenizer(arguments) -> int:
@@ -41,7 +42,7 @@ def keep_tokenizer(config, workdir: Path) -> None:
     if kind != "text":
         return
     file = workdir / "tokenizer.json"
-    if not file.exists():
+    if not file.exists() and jax.process_index() == 0:
         if config.data.tokenizer is not None:
             made = load_tokenizer(config.data.tokenizer)
         else:
@@ -49,6 +50,7 @@ def keep_tokenizer(config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         made.save(str(file.with_suffix(".partial")))
         file.with_suffix(".partial").rename(file)
+    processes.said_by_first(None)  # it is there
     with config.unlocked():
         config.data.tokenizer = str(file)
 

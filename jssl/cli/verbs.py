@@ -77,13 +77,16 @@ def pretrain(arguments) -> int:
             checkpoint_every=cfg.checkpoint.every_steps or 0,
             log_every=cfg.train.log_every,
             trace=_trace(cfg.train.trace),
-            hooks=_hooks(cfg, method, schedule, facts),
+            hooks=_hooks(cfg, method, schedule, facts, mesh),
             quiet=getattr(arguments, "quiet", False),
         )
     stream.close()
     done = int(train.step)
     if done < steps:
-        print(f"stopped and saved at step {done} of {steps}; the same command goes on from there")
+        if jax.process_index() == 0:
+            print(
+                f"stopped and saved at step {done} of {steps}; the same command goes on from there"
+            )
         return 130
     return 0
 
@@ -97,7 +100,7 @@ def _trace(text: str) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
+def _hooks(cfg, method, schedule, facts, mesh) -> loop.Hooks:
     """kNN on a part of the training data held out, and the collapse monitor."""
 
     def monitor(params, state, batch):
@@ -119,7 +122,7 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
         return f"collapsed: {reason}" if reason else None
 
     every = round(cfg.eval.every_epochs * facts["steps_per_epoch"])
-    evaluate = _knn(cfg, method) if every > 0 and facts["num_classes"] else None
+    evaluate = _knn(cfg, method, mesh) if every > 0 and facts["num_classes"] else None
     return loop.Hooks(
         evaluate=evaluate,
         every=every if evaluate else 0,
@@ -129,7 +132,7 @@ def _hooks(cfg, method, schedule, facts) -> loop.Hooks:
     )
 
 
-def _knn(cfg, method):
+def _knn(cfg, method, mesh):
     """kNN accuracy on a tenth of the training data, held out by a hash, from the other nine.
 
     Test data is not touched while a run can still be changed.
@@ -140,10 +143,11 @@ def _knn(cfg, method):
         for part in ("fit", "holdout")
     )
     classes = int(bank["label"].max()) + 1
+    spread = shard.replicated(mesh) if jax.process_count() > 1 else None
 
     def evaluate(params, state):
         embed = jax.tree_util.Partial(method.embed, params, state)
-        known, asked = features.extract(embed, bank), features.extract(embed, queries)
+        known, asked = (features.extract(embed, part, sharding=spread) for part in (bank, queries))
         k = min(cfg.eval.k, len(known))
         labels = bank["label"], queries["label"]
         return {"knn": knn.knn(known, labels[0], asked, labels[1], k=k, num_classes=classes)}

@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jssl.method import PyTree
+from jssl.train import processes
 
 MANIFEST = "sha256.json"
 
@@ -108,7 +109,8 @@ class Checkpoints:
         if step is not None and step not in self.steps():
             raise ValueError(f"no checkpoint of step {step}; there are {self.steps()}")
         for candidate in reversed(self.steps()) if step is None else [step]:
-            reason = self._damage(candidate)
+            reason = self._damage(candidate) if jax.process_index() == 0 else None
+            reason = processes.said_by_first(reason)
             if reason is None:
                 return self._read(candidate, abstract)
             if step is not None:
@@ -141,11 +143,12 @@ class Checkpoints:
 
     def _put_aside(self, step, reason):
         aside = self._directory.with_name(self._directory.name + "_damaged") / str(step)
-        logging.warning("checkpoint %d is damaged (%s): put aside as %s", step, reason, aside)
         if jax.process_index() == 0:
+            logging.warning("checkpoint %d is damaged (%s): put aside as %s", step, reason, aside)
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self._directory / str(step), aside)
+        processes.said_by_first(None)  # it has been moved
         self._manager.close()
         self._manager = self._open()
 

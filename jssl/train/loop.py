@@ -1,6 +1,7 @@
 """The train loop: steps, metrics, checkpoints and interruptions, for any method."""
 
 import dataclasses
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from jssl.method import Method, PyTree
-from jssl.train import shard
+from jssl.train import processes, shard
 from jssl.train import step as train_step
 from jssl.train.checkpoint import Checkpoints
 from jssl.train.log import Log
@@ -107,11 +109,12 @@ def fit(
                 if trace and done == trace[1] and workdir is not None:
                     jax.block_until_ready(train)
                     jax.profiler.stop_trace()
-                stop = done == steps or interrupt.signal is not None
+                asked = interrupt.asked(done)
+                stop = done == steps or asked
                 evaluate = hooks.every > 0 and (done % hooks.every == 0 or done == steps)
                 if done % log_every == 0 or done % per_epoch == 0 or stop:
                     run.log(done, train, batch)
-                if evaluate and interrupt.signal is None:
+                if evaluate and not asked:
                     run.evaluate(done, train)
                 if done % per_epoch == 0 or done == steps:
                     run.say_epoch(done)
@@ -119,8 +122,10 @@ def fit(
                     run.save(done, train)
                 if stop:
                     break
-        finally:
-            run.close()
+        except BaseException:
+            run.close(seal=jax.process_count() == 1)
+            raise
+        run.close()
     return train
 
 
@@ -131,7 +136,9 @@ class _Run:
         self.method, self.stream, self.hooks = method, stream, hooks
         self.workdir = None if workdir is None else Path(workdir)
         self.checkpoints, self.steps, self.mesh = checkpoints, steps, mesh
-        self.monitor = jax.jit(hooks.monitor) if hooks.monitor else None
+        self.monitor = None
+        if hooks.monitor:
+            self.monitor = jax.jit(hooks.monitor, out_shardings=shard.replicated(mesh))
         self.pending, self.unlogged, self.last, self.saved = [], [], {}, None
 
     def start(self, tx, seed):
@@ -234,26 +241,32 @@ class _Run:
         message += f"; last good checkpoint: {saved}"
         if self.workdir is not None:
             path = self.workdir / f"non_finite_step_{step}.npz"
-            batch = jax.tree_util.tree_flatten_with_path(self.stream.batch(step))[0]
-            np.savez(
-                path, **{jax.tree_util.keystr(p, simple=True): np.asarray(x) for p, x in batch}
-            )
+            batch = processes.whole(self.stream.batch(step), self.mesh)
+            batch = jax.tree_util.tree_flatten_with_path(batch)[0]
+            if jax.process_index() == 0:
+                np.savez(path, **{jax.tree_util.keystr(p, simple=True): x for p, x in batch})
             message += f"; its batch is saved in {path}"
         raise NonFiniteError(message)
 
-    def close(self):
-        if self.checkpoints is not None:
+    def close(self, seal=True):
+        # After an error of one of several processes the others may be gone: none waits for them.
+        if self.checkpoints is not None and seal:
             self.checkpoints.seal()
         self.logger.close()
 
 
 class _Interrupt:
-    """Remembers SIGINT and SIGTERM, so that a step is finished and saved before the run ends."""
+    """Remembers SIGINT and SIGTERM, so that a step is finished and saved before the run ends.
+
+    Of several processes any may be told. JAX's own service, to which SIGTERM is left, then names
+    the same step to all of them.
+    """
 
     def __enter__(self):
         self.signal = None
+        self._together = jax.process_count() > 1
         self._old = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT,) if self._together else (signal.SIGINT, signal.SIGTERM):
             try:
                 self._old[number] = signal.signal(number, self._note)
             except ValueError:  # not the main thread, as in some notebooks
@@ -264,6 +277,14 @@ class _Interrupt:
         if self.signal is not None:
             raise KeyboardInterrupt  # asked twice: stop now
         self.signal = number
+        if self._together:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def asked(self, done):
+        """Whether to stop after this step; to be called at each."""
+        if self._together:
+            return multihost_utils.reached_preemption_sync_point(done)
+        return self.signal is not None
 
     def __exit__(self, *exception):
         for number, handler in self._old.items():
