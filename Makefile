@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # that share what is compiled or trained run in one.
 PARALLEL := -n $(shell nproc 2>/dev/null || echo auto) --maxprocesses=4 --dist loadgroup
 
-.PHONY: help quickstart test test-long test-fast lint format results clean
+.PHONY: help quickstart test test-long test-fast soak lint format results clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test-long: $(VENV)/.test ## what it leaves out: every method on the whole ladder
 
 test-fast: $(VENV)/.test ## the suite without its slow part
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not long"
+
+soak: $(VENV)/.test ## kill, fill, damage and starve runs: they must end in the bits of one left alone
+	$(BIN)/python benchmarks/soak.py
 
 lint: $(VENV)/.test ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ Nothing heavy is imported before the verb is known, so that ``--help`` and ``lis
 import argparse
 import contextlib
 import ctypes
+import logging
 import os
 import sys
 from pathlib import Path
@@ -88,6 +89,8 @@ def _run(arguments):
 
         return text.tokenizer(arguments)
     _prepare_jax()
+    if not arguments.debug:
+        _quiet_orbax()
     if arguments.verb == "pretrain":
         from jssl.train import processes
 
@@ -103,6 +106,23 @@ def _run(arguments):
     from jssl.cli import verbs
 
     return getattr(verbs, arguments.verb)(arguments)
+
+
+def _quiet_orbax() -> None:
+    """Leaves it at one line where a checkpoint cannot be written: the error that is raised."""
+    # It is logged, too, by each thread that it passes, and those that come later find no loop.
+    logging.getLogger("absl").addFilter(_without_traceback)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unless_closed
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+
+def _unless_closed(told) -> None:
+    if str(told.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(told)
 
 
 def _compile(arguments):

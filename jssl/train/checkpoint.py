@@ -1,5 +1,6 @@
 """Checkpoints that survive: asynchronous, atomic, verified, and refused where they do not fit."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,6 +19,10 @@ MANIFEST = "sha256.json"
 
 class MismatchError(ValueError):
     """A checkpoint of another method, shape or type than this run's."""
+
+
+class WriteError(RuntimeError):
+    """A checkpoint could not be written; those before it are untouched."""
 
 
 class Checkpoints:
@@ -40,7 +45,7 @@ class Checkpoints:
             raise ValueError(f"checkpoint.keep must be at least 1, got {keep}")
         self._directory = Path(directory).absolute()
         self._identity = dict(identity)
-        self._keep = keep
+        self._keep, self._writing = keep, None
         self._manager = self._open()
 
     def _open(self):
@@ -67,22 +72,52 @@ class Checkpoints:
           train: a tree of arrays.
           data: the position in the data, as JSON.
           knn: accuracy at this step where it was measured, by which the best is chosen.
+
+        Raises:
+          WriteError: if this one, or the one before it, cannot be written.
         """
         if step in self._manager.all_steps():
             return
         self.seal()
         info = {"identity": self._identity, "arrays": _describe(train), "data": data}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                train=ocp.args.StandardSave(train), info=ocp.args.JsonSave(info)
-            ),
-            metrics=None if knn is None else {"knn": float(knn)},
-        )
+        self._writing = step
+        with self._naming():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    train=ocp.args.StandardSave(train), info=ocp.args.JsonSave(info)
+                ),
+                metrics=None if knn is None else {"knn": float(knn)},
+            )
+
+    @contextlib.contextmanager
+    def _naming(self):
+        """Whatever goes wrong while a checkpoint is written, in one line that names it."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception as error:
+            where = f"checkpoint {self._writing} in {self._directory}"
+            reason = " ".join(str(error).split())
+            if len(reason) > 300:  # which file it was comes first, the cause last
+                reason = f"... {reason[-300:]}"
+            kept = self.steps()[-1:] or ["none"]
+            raise WriteError(
+                f"{where} cannot be written (the last good one: {kept[0]}): {reason}"
+            ) from error
 
     def seal(self) -> None:
-        """Waits for the write under way and records the SHA-256 of every finished file."""
-        self._manager.wait_until_finished()
+        """Waits for the write under way and records the SHA-256 of every finished file.
+
+        Raises:
+          WriteError: if it cannot be written.
+        """
+        with self._naming():
+            self._manager.wait_until_finished()
+            self._write_digests()
+
+    def _write_digests(self):
         if jax.process_index() != 0:
             return
         for step in self._manager.all_steps():

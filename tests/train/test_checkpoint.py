@@ -1,5 +1,8 @@
 """Checkpoints: kept, verified, put aside when damaged, refused when they do not fit."""
 
+import resource
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,3 +112,26 @@ def test_a_step_that_is_not_there(tmp_path):
     saved.close()
     with pytest.raises(ValueError, match=r"no checkpoint of step 9; there are \[1\]"):
         store(tmp_path).restore(abstract(), 9)
+
+
+def test_no_room_is_one_line_and_leaves_the_one_before(tmp_path, monkeypatch):
+    """A limit on the size of files stands for a full disk."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: None)  # of threads of tensorstore
+    saved = store(tmp_path)
+    saved.save(1, TREE, data={})
+    saved.seal()
+    room = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, room[1]))
+    try:
+        saved.save(2, TREE, data={})
+        message = r"checkpoint 2 in .* cannot be written \(the last good one: 1\): .*too large"
+        with pytest.raises(checkpoint.WriteError, match=message):
+            saved.seal()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, room)
+    again = store(tmp_path)
+    assert again.steps() == [1]
+    assert_same(again.restore(abstract())[0], TREE)
+    again.save(2, TREE, data={})
+    again.close()
+    assert store(tmp_path).steps() == [1, 2]
