@@ -10,6 +10,25 @@ Array = jax.Array
 Batch = dict[str, Any]
 
 
+def unlabeled(batch: Batch) -> tuple[Batch, int]:
+    """The unlabelled examples of a batch as one of their own, and how many stand beside each.
+
+    They come as ``batch["unlabeled"]``, arrays [n u ...], and go as [n * u ...]: those beside an
+    example after each other, so that a sharded batch stays where it is.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    if "unlabeled" not in batch:
+        raise ValueError(
+            "data.labels and data.unlabeled must be given: the method learns from few labels and "
+            "many unlabelled examples"
+        )
+    n, beside = batch["unlabeled"]["index"].shape
+    flat = {k: x.reshape(n * beside, *x.shape[2:]) for k, x in batch["unlabeled"].items()}
+    return flat, beside
+
+
 class Vars(NamedTuple):
     """All that a method carries from step to step; all of it is checkpointed.
 

@@ -98,10 +98,7 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
             other.augment.mean, other.augment.std = (0.3,), (0.3,)
         run = {"config": json.loads(other.to_json()), "facts": dict(facts)}
         facts["frozen"] = {"tokenizer": run}
-    batch = {
-        key: jax.ShapeDtypeStruct((cfg.train.batch_size, *x.shape[1:]), x.dtype)
-        for key, x in runs.example(facts).items()
-    }
+    batch = runs.abstract_batch(cfg, facts)
     method = build.method(cfg, facts)
     tx, _ = build.optimizer(cfg, 10, 100)
     with jax.numpy_dtype_promotion("standard"):  # optax's schedules mix float and int

@@ -11,6 +11,7 @@ from jssl.augment import (
     mix,
     noise,
     patches,
+    rand_augment,
     tokens,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "mix",
     "noise",
     "patches",
+    "rand_augment",
     "tokens",
 ]

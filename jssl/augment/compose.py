@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jssl import require
 from jssl.augment import color, image
+from jssl.augment import rand_augment as strong
 
 Augment = Callable[[Key[Array, ""], Array], Array]
 
@@ -61,11 +62,16 @@ def image_view(
     blur_sigma: tuple[float, float] = (0.1, 2.0),
     blur_size: int | None = None,
     solarize_p: float = 0.0,
+    padding: int = 0,
+    rand_augment: int = 0,
+    magnitude: float | None = None,
+    cutout: float = 0.0,
     mean: float | Sequence[float] = 0.45,
     std: float | Sequence[float] = 0.225,
     dtype: DTypeLike | None = None,
 ) -> Augment:
-    """One view of each image: crop, flip, jitter, grayscale, blur, solarize, normalise.
+    """One view of each image: crop, flip, jitter, grayscale, blur, solarize, RandAugment, cutout
+    and normalise.
 
     The defaults are SimCLR's recipe for ImageNet (arXiv 2002.05709, appendix A) with a bilinear
     crop; solarize is BYOL's addition (arXiv 2006.07733, appendix B). Any number of channels is
@@ -80,6 +86,10 @@ def image_view(
       grayscale_p: probability of a grey view.
       blur_p, blur_sigma, blur_size: as in `image.gaussian_blur`.
       solarize_p: probability of inverting all values >= 0.5.
+      padding: pixels by which the image, resized, is mirrored at its edges and shifted, in place of
+        the random crop; 0 crops.
+      rand_augment, magnitude: how many operations, and how strong: `rand_augment.rand_augment`.
+      cutout: side of the grey square, as a share of the image's: `rand_augment.cutout`.
       mean, std: for `image.normalize`, one number or one a channel. The defaults are ImageNet's
         averaged over the channels, so that they fit any number of them.
       dtype: dtype of computation and result; by default that of the images.
@@ -94,7 +104,10 @@ def image_view(
         u = jnp.split(image.draws(key, rows[-1], x.shape[0]), rows[:-1])
         colored = x.shape[-1] in (1, 3)
         x = x if dtype is None else x.astype(dtype)
-        x = image.random_resized_crop(u[0], x, size, scale, ratio, antialias)
+        if padding:
+            x = image.pad_and_crop(u[0][:2], image.resize(x, size), padding, reflect=True)
+        else:
+            x = image.random_resized_crop(u[0], x, size, scale, ratio, antialias)
         x = image.random_flip(u[1], x, flip)
         shades = (saturation, hue) if colored else (0.0, 0.0)
         if jitter_p > 0 and max(brightness, contrast, *shades) > 0:
@@ -105,6 +118,11 @@ def image_view(
             x = image.gaussian_blur(u[4], x, blur_sigma, blur_size, blur_p)
         if solarize_p > 0:
             x = color.solarize(u[5], x, p=solarize_p)
+        # Keys of their own: what is drawn for the steps above stays as it is without them.
+        if rand_augment:
+            x = strong.rand_augment(jax.random.fold_in(key, 1), x, rand_augment, magnitude)
+        if cutout:
+            x = strong.cutout(jax.random.fold_in(key, 2), x, cutout)
         return image.normalize(x, mean, std)
 
     return augment

@@ -189,34 +189,43 @@ def rotations(x: Float[Array, "n h w c"]) -> Float[Array, "n 4 h w c"]:
 
 
 def pad_and_crop(
-    key: Source, x: Float[Array, "n h w c"], padding: int = 4, size: Size | None = None
+    key: Source,
+    x: Float[Array, "n h w c"],
+    padding: int = 4,
+    size: Size | None = None,
+    reflect: bool = False,
 ) -> Float[Array, "n p q c"]:
-    """Pads with zeros and cuts a window out at a uniform place: the crop of the CIFAR recipes.
+    """Pads and cuts a window out at a uniform place: the crop of the CIFAR recipes.
 
     Args:
       key: PRNG key.
       x: [n h w c].
       padding: pixels added at each of the four sides.
       size: height and width of the window; the image's own by default.
+      reflect: pads with the image mirrored at its edge pixels, not with zeros.
 
     Raises:
-      ValueError: if `padding` is negative or the window is larger than the padded image.
+      ValueError: if `padding` is negative or, mirrored, as large as the image, or the window is
+        larger than the padded image.
     """
     h, w = x.shape[1:3]
     height, width = (h, w) if size is None else _pair(size)
     require.at_least(0, padding=padding)
+    if reflect and padding >= min(h, w):
+        raise ValueError(f"padding must be less than the image's {h, w}, got {padding}")
     room = (h + 2 * padding - height, w + 2 * padding - width)
     if min(room) < 0:
         limit = (h + 2 * padding, w + 2 * padding)
         raise ValueError(f"size must be at most the padded image's {limit}, got {height, width}")
     u = draws(key, 2, x.shape[0])
-    places = [integers(u[axis], room[axis] + 1) - padding for axis in range(2)]
-    rows, columns = (
+    weights = []
+    for axis, (new, old) in enumerate(zip((height, width), (h, w), strict=True)):
+        place = integers(u[axis], room[axis] + 1)[:, None] - padding + _indices(new)[None]
+        if reflect:
+            place = (old - 1) - jnp.abs((old - 1) - jnp.abs(place))
         # A row of zeros, where the window lies on the padding, makes the zero itself.
-        place[:, None, None] + _indices(new)[None, :, None] == _indices(old)[None, None]
-        for place, new, old in zip(places, (height, width), (h, w), strict=True)
-    )
-    return _separable(x, rows, columns)
+        weights.append(place[:, :, None] == _indices(old)[None, None])
+    return _separable(x, *weights)
 
 
 def random_flip(key: Source, x: Float[Array, "n h w c"], p: float = 0.5) -> Float[Array, "n h w c"]:

@@ -269,6 +269,7 @@ def check(config, devices: int | None = None) -> None:
         raise ValueError(f"mesh.fsdp must divide the {devices} devices, got {config.mesh.fsdp}")
     if config.unfreeze_epochs is not None:
         require.positive(unfreeze_epochs=config.unfreeze_epochs)
+    require.at_least(0, **{"data.unlabeled": config.data.unlabeled})
     _dtype(config)
 
 

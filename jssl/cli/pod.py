@@ -132,9 +132,7 @@ def _data(cfg) -> tuple[dict, dict[str, jax.ShapeDtypeStruct]]:
         "steps_per_epoch": per_epoch,
         "steps": build.total_steps(cfg, per_epoch),
     }
-    one = runs.example(facts)
-    batch = {k: jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype) for k, x in one.items()}
-    return facts, batch
+    return facts, runs.abstract_batch(cfg, facts)
 
 
 def _changes(cfg, pod: pod_compile.Pod) -> list[tuple[str, dict[str, str]]]:

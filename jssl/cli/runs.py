@@ -259,6 +259,18 @@ def example(facts: dict) -> dict[str, np.ndarray]:
     return {name: np.zeros([1, *shape], dtype) for name, (shape, dtype) in facts["example"].items()}
 
 
+def abstract_batch(config, facts: dict) -> dict:
+    """The shapes and types of a global batch of the run's data."""
+    n, beside = config.train.batch_size, config.data.unlabeled
+
+    def shapes(lead, names):
+        return {k: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype) for k, x in names.items()}
+
+    one = example(facts)
+    batch = shapes((n,), one)
+    return batch | {"unlabeled": shapes((n, beside), data.unlabeled(one))} if beside else batch
+
+
 def image_shape(source) -> tuple[int, ...]:
     """Height, width and channels of a source's images; an error that names two that differ."""
     if source.look is None:

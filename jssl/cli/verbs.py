@@ -15,6 +15,7 @@ from jssl.cli import build, config, fine_tune, pictures, runs, saved, text, tran
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.evals.protocols import PROTOCOLS
 from jssl.losses import spread
+from jssl.method import Features
 from jssl.train import loop, shard
 
 # Of the training data, in the kNN that is measured on the way.
@@ -29,7 +30,8 @@ def pretrain(arguments) -> int:
     cfg = config.load(arguments.config, arguments.overrides, arguments.workdir)
     build.check(cfg)
     text.keep_tokenizer(cfg, arguments.workdir)
-    source = runs.open_data(cfg, "train", limit=cfg.data.limit)
+    labels = {"labels": cfg.data.labels, "seed": cfg.seed}
+    source = runs.open_data(cfg, "train", limit=cfg.data.limit, **labels)
     with cfg.unlocked(), cfg.ignore_type():
         images = source.content == "image"
         if images and cfg.augment.size is None:
@@ -41,6 +43,7 @@ def pretrain(arguments) -> int:
         source,
         cfg.train.batch_size,
         seed=cfg.seed,
+        unlabeled=cfg.data.unlabeled,
         sharding=shard.batch_sharding(mesh),
         workers=cfg.data.workers,
         max_bad=cfg.data.max_bad,
@@ -54,6 +57,7 @@ def pretrain(arguments) -> int:
         "steps_per_epoch": per_epoch,
         "num_classes": source.num_classes,
         "class_names": source.class_names,
+        "labels": None if source.labeled is None else len(source.labeled),
     }
     if source.content == "tokens":
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
@@ -101,7 +105,10 @@ def _trace(text: str) -> tuple[int, int] | None:
 
 
 def _hooks(cfg, method, schedule, facts, mesh) -> loop.Hooks:
-    """kNN on a part of the training data held out, and the collapse monitor."""
+    """kNN on a part of the training data held out, and the collapse monitor.
+
+    No kNN where most labels are hidden: it would look at them.
+    """
 
     def monitor(params, state, batch):
         z = method.embed(params, state, jax.tree.map(lambda x: x[:256], batch)).pooled
@@ -122,7 +129,8 @@ def _hooks(cfg, method, schedule, facts, mesh) -> loop.Hooks:
         return f"collapsed: {reason}" if reason else None
 
     every = round(cfg.eval.every_epochs * facts["steps_per_epoch"])
-    evaluate = _knn(cfg, method, mesh) if every > 0 and facts["num_classes"] else None
+    shown = facts["num_classes"] and facts["labels"] is None
+    evaluate = _knn(cfg, method, mesh) if every > 0 and shown else None
     return loop.Hooks(
         evaluate=evaluate,
         every=every if evaluate else 0,
@@ -159,7 +167,7 @@ def evaluate(arguments) -> int:
     """Raw pixels, the random encoder and the pretrained one by the same protocols."""
     if arguments.embeddings is not None:
         return _evaluate_file(arguments)
-    chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.FINE_TUNED])
+    chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.OF_RUNS])
     wanted = _chosen("row", arguments.rows or "all", ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
@@ -202,6 +210,9 @@ def evaluate(arguments) -> int:
         if "fine_tuned_10_percent" in chosen:
             tuned = None if name == "raw_pixels" else fine_tune.fine_tune(run, source, train, test)
             rows[name]["fine_tuned_10_percent"] = tuned
+        if "classifier" in chosen:
+            told = None if name == "raw_pixels" else _classifier(run, test)
+            rows[name]["classifier"] = told
     _write_json(arguments.workdir / "table.json", rows)
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
     return 0
@@ -233,6 +244,20 @@ def _embed(trained, *parts):
     return tuple(
         features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts
     )
+
+
+def _classifier(run, test) -> float | None:
+    """Accuracy of what a run's own method says of the test examples; None where it knows none."""
+    classes = run.facts["num_classes"]
+    if run.method.predict is None:
+        return None
+    params, state = run.train.params, run.train.state
+    said = features.extract(
+        lambda batch: Features(run.method.predict(params, state, batch), None), test
+    )
+    if said.shape[1] != classes or run.config.method.get("task") not in (None, "classification"):
+        return None
+    return float((said.argmax(axis=1) == test["label"]).mean())
 
 
 def _write_json(path: Path, content) -> None:

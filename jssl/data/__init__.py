@@ -1,7 +1,7 @@
 """Data: sources by one spec string, and streams of batches that are a function of (seed, step)."""
 
 from jssl.data.bad import DataError, Undecodable
-from jssl.data.batches import read_all
+from jssl.data.batches import read_all, unlabeled
 from jssl.data.sources import KINDS, Source, open_source
 from jssl.data.stream import Stream, open_stream
 from jssl.data.texts import describe_tokens
@@ -16,4 +16,5 @@ __all__ = [
     "open_source",
     "open_stream",
     "read_all",
+    "unlabeled",
 ]

@@ -2,11 +2,12 @@
 
 import concurrent.futures
 import os
+from typing import Any
 
 import numpy as np
 
 from jssl.data.bad import Bad, BadCount, DataError, Undecodable
-from jssl.data.order import step_rows
+from jssl.data.order import Draw
 from jssl.data.sources import Look, Source, describe_misfit
 
 Example = dict[str, np.ndarray | np.generic]
@@ -30,31 +31,44 @@ def _read(source: Source, i: int) -> Example:
     return example
 
 
+def unlabeled(batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch without what is to be told of its examples."""
+    return {key: x for key, x in batch.items() if key not in ("label", "target")}
+
+
 class BatchReader:
     """Reads, for any step, this process's rows of the global batch. Picklable."""
 
-    def __init__(self, source: Source, batch_size: int, seed: int, rows: np.ndarray):
+    def __init__(self, source: Source, draw: Draw, rows: np.ndarray):
         """Prepares to read.
 
         Args:
             source: what is read.
-            batch_size: examples in the global batch.
-            seed: of the order.
+            draw: which examples are in which batch.
             rows: [m] which rows of each global batch are read here.
         """
-        self._source, self._batch_size, self._seed, self._rows = source, batch_size, seed, rows
+        self._source, self._draw, self._rows = source, draw, rows
 
-    def __call__(self, step: int) -> tuple[dict[str, np.ndarray], tuple[Bad, ...]]:
+    def __call__(self, step: int) -> tuple[dict[str, Any], tuple[Bad, ...]]:
         """The rows of a step's batch, and the undecodable records met on the way.
 
         The place of an undecodable example is taken by the next decodable one in source order, so
         that the batch stays a function of (seed, step).
         """
-        order = step_rows(self._seed, int(step), len(self._source), self._batch_size)
+        order, beside = self._draw.rows(int(step))
         bad: list[Bad] = []
-        examples = [self._decodable(int(i), bad) for i in order[self._rows]]
-        batch = {key: np.stack([e[key] for e in examples]) for key in examples[0]}
+        batch = self._stack(order[self._rows], bad)
+        if beside is not None:
+            rows = beside[self._rows]
+            others = unlabeled(self._stack(rows.reshape(-1), bad))
+            batch["unlabeled"] = {
+                k: x.reshape(*rows.shape, *x.shape[1:]) for k, x in others.items()
+            }
         return batch, tuple(bad)
+
+    def _stack(self, rows: np.ndarray, bad: list[Bad]) -> dict[str, np.ndarray]:
+        examples = [self._decodable(int(i), bad) for i in rows]
+        return {key: np.stack([e[key] for e in examples]) for key in examples[0]}
 
     def _decodable(self, start: int, bad: list[Bad]) -> Example:
         total = len(self._source)

@@ -45,15 +45,15 @@ def local_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
     return np.flatnonzero(mine)
 
 
-def put(batch: dict[str, np.ndarray], sharding: NamedSharding, length: int) -> dict[str, jax.Array]:
+def put(batch: dict[str, Any], sharding: NamedSharding, length: int) -> dict[str, Any]:
     """Arrays of this process's rows to global arrays of ``length`` rows.
 
     An explicit transfer, which `jax.transfer_guard` lets pass.
     """
-    return {
-        key: jax.make_array_from_process_local_data(sharding, x, (length, *x.shape[1:]))
-        for key, x in batch.items()
-    }
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x, (length, *x.shape[1:])),
+        batch,
+    )
 
 
 class Ahead:

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 from jssl.data.bad import Bad, BadCount
 from jssl.data.batches import BatchReader, check_rectangular
 from jssl.data.device import Ahead, local_rows, put
+from jssl.data.order import Draw
 from jssl.data.sources import Source
 
 # Grain wants an end; no run gets there.
@@ -22,7 +23,7 @@ _FOREVER = 2**48
 
 def host_batches(
     reader: BatchReader, start: int, workers: int
-) -> Iterator[tuple[dict[str, np.ndarray], tuple[Bad, ...]]]:
+) -> Iterator[tuple[dict[str, Any], tuple[Bad, ...]]]:
     """This process's rows of the batches from step ``start`` on; close it in the end.
 
     A Grain element is a whole batch: its cost per element, felt with small records, is paid once a
@@ -72,28 +73,30 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        batch_size: int,
+        draw: Draw,
         *,
-        seed: int,
         sharding: NamedSharding,
         workers: int,
         max_bad: float,
     ):
-        """Opens nothing yet; the first `batch` does. Arguments as of `open_stream`."""
+        """Opens nothing yet; the first `batch` does. Arguments as of `open_stream`.
+
+        ``draw`` says which examples are in which batch.
+        """
         check_rectangular(source)
-        rows = local_rows(sharding, batch_size)
-        self._reader = BatchReader(source, batch_size, seed, rows)
-        self._batch_size, self._sharding, self._workers = batch_size, sharding, workers
+        rows = local_rows(sharding, draw.batch_size)
+        self._reader = BatchReader(source, draw, rows)
+        self._batch_size, self._sharding, self._workers = draw.batch_size, sharding, workers
         self._count = BadCount(len(source), max_bad)
         self._ahead: Ahead | None = None
-        self._last: tuple[int, dict[str, jax.Array]] | None = None
+        self._last: tuple[int, dict[str, Any]] | None = None
 
     @property
     def bad(self) -> int:
         """Distinct undecodable examples met so far, by this process."""
         return len(self._count)
 
-    def batch(self, step: int) -> dict[str, jax.Array]:
+    def batch(self, step: int) -> dict[str, Any]:
         """The global batch at a step."""
         if self._last is not None and step == self._last[0]:
             return self._last[1]
@@ -103,8 +106,7 @@ class Pipeline:
 
             def place(item: tuple[dict[str, Any], tuple[Bad, ...]]):
                 # A worker's arrays lie in shared memory that is freed with them: take a copy.
-                batch = {key: np.array(x) for key, x in item[0].items()}
-                return put(batch, sharding, length), item[1]
+                return put(jax.tree.map(np.array, item[0]), sharding, length), item[1]
 
             self._ahead = Ahead(host_batches(self._reader, step, self._workers), place)
         try:

@@ -1,13 +1,15 @@
 """A small set kept on the device and indexed there."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jssl.data.batches import read_all
+from jssl.data.batches import read_all, unlabeled
 from jssl.data.device import put
-from jssl.data.order import epoch_order
+from jssl.data.order import Draw
 from jssl.data.sources import Source
 
 
@@ -20,35 +22,45 @@ class Resident:
     kinds of stream give the same batches.
     """
 
-    def __init__(
-        self, source: Source, batch_size: int, *, seed: int, sharding: NamedSharding, max_bad: float
-    ):
-        """Reads the whole set onto every device. Arguments as of `open_stream`."""
+    def __init__(self, source: Source, draw: Draw, *, sharding: NamedSharding, max_bad: float):
+        """Reads the whole set onto every device. Arguments as of `open_stream`.
+
+        ``draw`` says which examples are in which batch.
+        """
         arrays = read_all(source, max_bad=max_bad)
         kept = arrays["index"]
         self.bad = len(source) - len(kept)
         self._stand_in = np.searchsorted(kept, np.arange(len(source))) % len(kept)
-        self._seed, self._batch_size, self._total = seed, batch_size, len(source)
+        self._draw = draw
         self._everywhere = NamedSharding(sharding.mesh, PartitionSpec())
         self._data = put(arrays, self._everywhere, len(kept))
         self._at: tuple[int, int] | None = None  # epoch and step within it that come next
 
+        def take(data, rows):
+            return {key: jnp.take(x, rows, axis=0, mode="clip") for key, x in data.items()}
+
         def gather(data, order, within):
-            rows = jax.lax.dynamic_index_in_dim(order, within, keepdims=False)
-            rows = jax.lax.with_sharding_constraint(rows, sharding)
-            batch = {key: jnp.take(x, rows, axis=0, mode="clip") for key, x in data.items()}
+            rows, *beside = (
+                jax.lax.with_sharding_constraint(
+                    jax.lax.dynamic_index_in_dim(x, within, keepdims=False), sharding
+                )
+                for x in order
+            )
+            batch = take(data, rows)
+            if beside:
+                batch["unlabeled"] = take(unlabeled(data), beside[0])
             return batch, within + 1
 
         self._gather = jax.jit(gather, out_shardings=(sharding, self._everywhere))
 
-    def batch(self, step: int) -> dict[str, jax.Array]:
+    def batch(self, step: int) -> dict[str, Any]:
         """The global batch at any step."""
-        steps = self._total // self._batch_size
+        steps = self._draw.steps_per_epoch
         epoch, within = divmod(step, steps)
         if self._at is None or self._at[0] != epoch:
-            order = self._stand_in[epoch_order(self._seed, epoch, self._total)]
-            order = order[: steps * self._batch_size].reshape(steps, self._batch_size)
-            self._order = self._put(order)
+            drawn = [self._draw.rows(epoch * steps + i) for i in range(steps)]
+            parts = (part for part in zip(*drawn, strict=True) if part[0] is not None)
+            self._order = tuple(self._put(self._stand_in[np.stack(part)]) for part in parts)
         if self._at != (epoch, within):
             self._within = self._put(np.array(within))
         batch, self._within = self._gather(self._data, self._order, self._within)

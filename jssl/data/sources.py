@@ -6,7 +6,6 @@ It is picklable, and a worker process that unpickles it opens the files itself.
 """
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -18,6 +17,7 @@ from jssl.data.audio import Recordings
 from jssl.data.bad import DataError, Undecodable
 from jssl.data.decode import to_channels, to_square
 from jssl.data.folder import Folder
+from jssl.data.labels import hashed, kept
 from jssl.data.prepared import open_prepared
 from jssl.data.texts import Texts
 
@@ -99,6 +99,7 @@ class Source:
     size, channels: what images are made to be (see `open_source`); None leaves them.
     look: what the images looked at on opening are like, or None where they differ.
     misfit: where they differ, one line that names two of them.
+    labeled: the examples that keep their labels; those of all others are hidden. None: all do.
     """
 
     reader: Reader
@@ -107,6 +108,7 @@ class Source:
     channels: int | None = None
     look: Look | None = None
     misfit: str | None = None
+    labeled: np.ndarray | None = None
 
     @property
     def example_shape(self) -> tuple[int, ...] | None:
@@ -158,6 +160,14 @@ class Source:
         """
         if not 0 <= i < len(self.rows):
             raise IndexError(f"{self.name} has examples 0 to {len(self.rows) - 1}, not {i}")
+        example = self._read(i)
+        if self.labeled is not None and not np.isin(i, self.labeled):
+            example["label"] = np.int32(-1)
+            if "target" in example:
+                example["target"] = np.full_like(example["target"], np.nan)
+        return example
+
+    def _read(self, i: int) -> dict[str, np.ndarray | np.generic]:
         row = int(self.rows[i])
         if self.content == "tokens":
             tokens, segments, label = self.reader.read(row)
@@ -198,6 +208,7 @@ def open_source(
     seconds: float = 1.0,
     pattern: str | None = None,
     held: str | None = None,
+    labels: float | None = None,
     seed: int = 0,
 ) -> Source:
     """Opens a data source.
@@ -223,7 +234,9 @@ def open_source(
             then, or hold one each. Limit and holdout choose documents either way.
         rate, seconds: of recordings, samples a second and how long an example is.
         pattern, held: of recordings, what file names say, and the groups of the test split.
-        seed: of the held-out part.
+        labels: how many labels are kept, the same number of each class: a whole number, a multiple
+            of the classes, or a share below 1, of each class. See `jssl.data.labels.kept`.
+        seed: of the held-out part, and of which labels are kept.
 
     Raises:
         DataError: one line, for anything wrong with the spec, the options or the set.
@@ -250,18 +263,14 @@ def open_source(
     if kind == "text" and pack:
         reader = reader.packed(rows)
         rows = np.arange(len(reader))
-    return _probe(Source(reader, rows, size, channels))
+    known = None if labels is None else kept(reader, rows, labels, seed)
+    return _probe(Source(reader, rows, size, channels, labeled=known))
 
 
 def held_out(identities: list[str], share: float, seed: int) -> np.ndarray:
     """Which examples are held out, [n] bool: a hash of (seed, identity) falls below ``share``."""
     threshold = int(share * 2**64)
-
-    def draw(identity: str) -> int:
-        digest = hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little")
-
-    return np.array([draw(identity) < threshold for identity in identities], bool)
+    return np.array([hashed(f"{seed}:{x}") < threshold for x in identities], bool)
 
 
 def _check_options(

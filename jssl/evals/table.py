@@ -22,8 +22,11 @@ COLUMNS = {
     "linear_10_percent": "10 % of the labels",
 }
 DEFAULT = ("knn", "linear", "linear_10_per_class")
-# Not of an embedding: the encoder itself trains on.
-FINE_TUNED = {"fine_tuned_10_percent": "fine-tuned, 10 % of the labels"}
+# Not of an embedding: the encoder itself trains on, or the run has learned a classifier.
+OF_RUNS = {
+    "fine_tuned_10_percent": "fine-tuned, 10 % of the labels",
+    "classifier": "its own classifier",
+}
 LARGEST_SIDE = 32  # of the pictures whose pixels are a baseline
 
 
@@ -100,7 +103,7 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """
     names = [name.replace("_", " ") for name in rows]
     measured = [key for key in next(iter(rows.values()), ()) if not key.endswith("_interval")]
-    titles = COLUMNS | FINE_TUNED
+    titles = COLUMNS | OF_RUNS
     columns = [key for key in measured if key in titles]
     blocks = []
     if columns or not measured:

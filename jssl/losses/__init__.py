@@ -2,6 +2,7 @@
 
 from jssl.losses import (
     clustering,
+    consistency,
     contrastive,
     kmeans,
     reconstruction,
@@ -13,6 +14,7 @@ from jssl.losses import (
 
 __all__ = [
     "clustering",
+    "consistency",
     "contrastive",
     "kmeans",
     "reconstruction",

@@ -11,6 +11,8 @@ from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
 from jssl.methods.deepcluster_v2 import deepcluster_v2
 from jssl.methods.dino import dino
+from jssl.methods.fixmatch import fixmatch
+from jssl.methods.flexmatch import flexmatch
 from jssl.methods.gpt import gpt
 from jssl.methods.ibot import ibot
 from jssl.methods.ijepa import ijepa
@@ -18,10 +20,13 @@ from jssl.methods.inpainting import inpainting
 from jssl.methods.jigsaw import jigsaw
 from jssl.methods.lejepa import lejepa
 from jssl.methods.mae import mae
+from jssl.methods.mean_teacher import mean_teacher
 from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
 from jssl.methods.patch_location import patch_location
+from jssl.methods.pi_model import pi_model
+from jssl.methods.pseudo_label import pseudo_label
 from jssl.methods.rotation import rotation
 from jssl.methods.simclr import simclr
 from jssl.methods.simcse import simcse
@@ -67,6 +72,11 @@ METHODS = {
     "gpt": gpt,
     "simcse": simcse,
     "supervised": supervised,
+    "pseudo_label": pseudo_label,
+    "pi_model": pi_model,
+    "mean_teacher": mean_teacher,
+    "fixmatch": fixmatch,
+    "flexmatch": flexmatch,
 }
 
 __all__ = [
@@ -83,6 +93,8 @@ __all__ = [
     "deepcluster_v2",
     "denoising_autoencoder",
     "dino",
+    "fixmatch",
+    "flexmatch",
     "gpt",
     "ibot",
     "ijepa",
@@ -90,10 +102,13 @@ __all__ = [
     "jigsaw",
     "lejepa",
     "mae",
+    "mean_teacher",
     "moco_v2",
     "moco_v3",
     "nnclr",
     "patch_location",
+    "pi_model",
+    "pseudo_label",
     "rotation",
     "simclr",
     "simcse",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jssl.data import DataError, open_source, open_stream
 from jssl.data.batches import BatchReader
-from jssl.data.order import epoch_order, step_rows
+from jssl.data.order import Draw, epoch_order, step_rows
 
 DEVICES = jax.device_count()
 BATCH = 8
@@ -114,8 +114,9 @@ def test_a_mesh_of_two_axes(folder, resident):
 
 
 def test_rows_of_processes_make_up_the_batch(folder):
-    parts = [BatchReader(folder, BATCH, 4, np.arange(p, BATCH, 2))(5)[0] for p in range(2)]
-    whole, _ = BatchReader(folder, BATCH, 4, np.arange(BATCH))(5)
+    draw = Draw(4, 30, BATCH)
+    parts = [BatchReader(folder, draw, np.arange(p, BATCH, 2))(5)[0] for p in range(2)]
+    whole, _ = BatchReader(folder, draw, np.arange(BATCH))(5)
     for key, rows in whole.items():
         for p, part in enumerate(parts):
             np.testing.assert_array_equal(part[key], rows[p::2])

@@ -93,6 +93,15 @@ CASES = {
     "simcse": ((text_dropout,), {}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
+    "fixmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
+    "flexmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
+    # Rounds of a step.
+    "pseudo_label": (
+        (resnet, vit),
+        {"threshold": 0.11, "ramp": (0.0, 0.01), "round_epochs": 0.5, "balance": True},
+    ),
+    "pi_model": ((resnet, vit), {"ramp": 0.01}),
+    "mean_teacher": ((resnet, vit), {"ramp": 0.01, "momentum": 0.9, "first_momentum": 0.5}),
     "patch_location": ((resnet, vit), {"patch": 4, "gap": 2, "jitter": 1, "hidden": 16}),
     "jigsaw": (
         (resnet, vit),
@@ -119,6 +128,9 @@ CASES = {
 }
 # What asks for colours takes RGB images alone.
 OF_COLORS = ("colorization",)
+# What learns from few labels and the unlabelled examples beside them.
+OF_FEW_LABELS = ("fixmatch", "flexmatch", "pseudo_label", "pi_model", "mean_teacher")
+BESIDE = 2
 # Encoders of tokens; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
@@ -137,7 +149,7 @@ def make(
     scale=(0.4, 1.0),
     steps=100,
     steps_per_epoch=2,
-    examples=16,
+    examples=None,
     begin=None,
     options=None,
     tokenizer=None,
@@ -168,7 +180,7 @@ def make(
         "unrestore": lambda x: image.normalize(x, MEAN, STD),
         "total_steps": steps,
         "steps_per_epoch": steps_per_epoch,
-        "examples": examples,
+        "examples": examples or (16 * BESIDE if name in OF_FEW_LABELS else 16),
         "num_classes": 10,
         "begin": begin,
     }
@@ -187,11 +199,16 @@ def make(
 def batch(n=16, size=SIZE, channels=3, seed=0):
     """Random uint8 images with structure, a coloured gradient and noise, and packed tokens.
 
-    A method takes what is of its kind.
+    A method takes what is of its kind. Beside each example stand unlabelled ones.
     """
+
+    def pictures(rng, n):
+        ramp = np.linspace(0, 160, size)[None, :, None, None] * rng.random((n, 1, 1, channels))
+        return (ramp + rng.integers(0, 96, (n, size, size, channels))).astype(np.uint8)
+
     rng = np.random.default_rng(seed)
-    ramp = np.linspace(0, 160, size)[None, :, None, None] * rng.random((n, 1, 1, channels))
-    images = (ramp + rng.integers(0, 96, (n, size, size, channels))).astype(np.uint8)
+    images = pictures(rng, n)
+    others = pictures(np.random.default_rng(seed + 10**6), n * BESIDE)
     labels = rng.integers(0, 10, n)
     segments = 1 + np.cumsum(rng.random((n, TOKENS)) < 0.1, axis=1)
     return {
@@ -200,6 +217,10 @@ def batch(n=16, size=SIZE, channels=3, seed=0):
         "segments": jnp.asarray(segments, jnp.int32).at[-1, -3:].set(0),
         "label": jnp.asarray(labels, jnp.int32),
         "index": jnp.arange(n, dtype=jnp.int32),
+        "unlabeled": {
+            "image": jnp.asarray(others.reshape(n, BESIDE, *others.shape[1:])),
+            "index": jnp.arange(n * BESIDE, dtype=jnp.int32).reshape(n, BESIDE),
+        },
     }
 
 

@@ -19,6 +19,7 @@ from jssl.train import optimizers
 from jssl.train import step as train_step
 
 STEPS, BATCH, EXAMPLES = 100, 64, 3000
+LABELS, BESIDE = 100, 3  # of what learns from few labels
 
 
 def resnet(**options):
@@ -90,6 +91,15 @@ RECIPES = {
     ),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
     "supervised": (resnet, optimizers.sgd(0.2), {}),
+    "fixmatch": (resnet, optimizers.sgd(0.1), {"momentum": 0.9}),
+    "flexmatch": (resnet, optimizers.sgd(0.1), {"momentum": 0.9}),
+    "pseudo_label": (resnet, optimizers.sgd(0.1), {"round_epochs": 1.0}),
+    "pi_model": (resnet, optimizers.sgd(0.1), {"weight": 10.0}),
+    "mean_teacher": (
+        resnet,
+        optimizers.sgd(0.1),
+        {"weight": 10.0, "first_momentum": 0.9, "momentum": 0.9},
+    ),
     "patch_location": (
         resnet,
         optimizers.sgd(0.1),
@@ -142,6 +152,12 @@ def bundled():
     return fit, held_out, stream
 
 
+@functools.cache
+def few_labels():
+    source = data.open_source("bundled", limit=EXAMPLES, labels=LABELS)
+    return data.open_stream(source, BATCH, seed=0, unlabeled=BESIDE)
+
+
 @jax.jit
 def painted(images):
     """Grey images in colour: how much of an image is lit decides its hue, as in no real world.
@@ -173,7 +189,7 @@ def measure(name, method, params, state):
 
 
 def train(name, method, tx):
-    _, _, stream = bundled()
+    stream = few_labels() if name in cases.OF_FEW_LABELS else bundled()[2]
     # optax's bias correction mixes float and int.
     with jax.numpy_dtype_promotion("standard"):
         first = jax.jit(lambda b: train_step.init(method, tx, 0, b))(of(name, stream.batch(0)))
@@ -201,7 +217,8 @@ MARKED = [
 
 def make(name, **more):
     encoder, tx, options = RECIPES[name]
-    facts = {"steps": STEPS, "steps_per_epoch": EXAMPLES // BATCH, "examples": EXAMPLES}
+    seen = BATCH * BESIDE if name in cases.OF_FEW_LABELS else BATCH
+    facts = {"steps": STEPS, "steps_per_epoch": EXAMPLES // seen, "examples": EXAMPLES}
     more |= {"size": 28, "scale": (0.4, 1.0), "options": options} | facts
     return cases.make(name, encoder, **more), tx
 
