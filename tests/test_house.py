@@ -61,9 +61,10 @@ def test_methods_are_about_a_page():
 
 
 RECIPES = [
-    pytest.param(f"{name}:recipe=imagenet", marks=pytest.mark.long)
+    pytest.param(f"{name}:recipe={recipe}", marks=pytest.mark.long)
     for name, file in config.shipped_configs().items()
-    if 'recipe == "imagenet"' in file.read_text()
+    for recipe in ("imagenet", "librispeech")
+    if f'recipe == "{recipe}"' in file.read_text()
 ]
 
 
@@ -91,6 +92,9 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
         facts["example"] |= {"tokens": tokens, "segments": tokens}
         marks = {f"{name}_token": i for i, name in enumerate(("pad", "cls", "sep", "mask"))}
         facts["tokens"] = {"vocabulary": 50, **marks, "word_starts": "01" * 25}
+    if cfg.data.source.startswith("audio:"):
+        samples = round(cfg.data.rate * cfg.data.seconds)
+        facts["example"] |= {"signal": [[samples], "float32"], "samples": [[], "int32"]}
     if "tokenizer" in cfg.method:
         other = config.load(spec.replace(cfg.method.name, "vqvae"))
         with other.unlocked(), other.ignore_type():

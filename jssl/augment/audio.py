@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jssl import require
 
@@ -105,6 +105,45 @@ def log_mel(
     filters = jnp.asarray(mel_filters(rate, window, bands, low, high), dtype)
     mel = jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST)
     return jnp.log(jnp.maximum(mel, floor))
+
+
+def standardize(x: Signal, samples: Int[Array, " n"]) -> Signal:
+    """Each signal with mean 0 and deviation 1 over its first ``samples``; 0 behind them.
+
+    As wav2vec 2.0 takes its input (Baevski et al. 2020, arXiv 2006.11477, section 2).
+    """
+    return _standardize(x, jnp.arange(x.shape[1], dtype=jnp.int32)[None] < samples[:, None], (1,))
+
+
+def spectrogram(
+    x: Signal, samples: Int[Array, " n"], *, rate: int, bands: int, multiple: int = 1
+) -> tuple[Mel, Bool[Array, "n frames"]]:
+    """`log_mel` of frames of at least 25 ms every 10 ms, and which of them are not padding.
+
+    Each spectrogram has mean 0 and deviation 1 over its first ``samples``, and 0 behind them; so
+    many frames are put behind all that their number is a ``multiple``.
+    """
+    window, hop = 1 << (rate // 40).bit_length(), max(1, rate // 100)
+    mel = log_mel(x, rate=rate, window=window, hop=hop, bands=bands)
+    mel = jnp.pad(mel, ((0, 0), (0, -mel.shape[1] % multiple), (0, 0)))
+    real = jnp.arange(mel.shape[1], dtype=jnp.int32)[None] <= (samples // hop)[:, None]
+    return _standardize(mel, real[:, :, None], (1, 2)), real
+
+
+def _standardize(x, real, axes):
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    real = jnp.broadcast_to(real, x.shape)
+    count = jnp.maximum(jnp.sum(real, axis=axes, keepdims=True, dtype=x.dtype), 1)
+    x = jnp.where(real, x - jnp.sum(jnp.where(real, x, 0), axes, keepdims=True) / count, 0)
+    return x / jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True) / count + 1e-7)
+
+
+def mel_statistics(mel: Mel, real: Bool[Array, "n frames"]) -> Float[Array, "n twice_bands"]:
+    """Mean and deviation of each band over the frames that are not padding."""
+    real, count = real[:, :, None], jnp.maximum(jnp.sum(real, axis=1, dtype=mel.dtype), 1)[:, None]
+    mean = jnp.sum(jnp.where(real, mel, 0), axis=1) / count
+    spread = jnp.sum(jnp.where(real, jnp.square(mel - mean[:, None]), 0), axis=1) / count
+    return jnp.concatenate([mean, jnp.sqrt(spread + 1e-7)], axis=1)
 
 
 def _uniform(key, n, low, high):

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jssl import methods, require
-from jssl.augment import compose, image
+from jssl.augment import audio, compose, image
 from jssl.cli.config import saved
 from jssl.method import Array, Batch, Method, PyTree
 from jssl.nn import encoders, layers
@@ -127,9 +127,14 @@ def _fit(x, size):
 def encoder(config, facts: dict | None = None) -> nn.Module:
     """The encoder of the config; that of texts is told its vocabulary by the facts of the data."""
     options = config.encoder.to_dict()
-    if "vocabulary" in options:
-        if "tokens" not in (facts or {}):
-            raise ValueError(f"encoder {options['name']} is for texts: give data.source=text:PATH")
+    takes = encoders.takes(options["name"])
+    if takes != "image" and takes not in (facts or {}).get("example", {}):
+        kind = {
+            "tokens": "texts: give data.source=text",
+            "signal": "recordings: give data.source=audio",
+        }
+        raise ValueError(f"encoder {options['name']} is for {kind[takes]}:PATH")
+    if takes == "tokens":
         options["vocabulary"] = facts["tokens"]["vocabulary"]
     dtype = _dtype(config)
     param_dtype = np.promote_types(dtype, np.float32)  # bfloat16 computes with float32 parameters
@@ -199,10 +204,11 @@ def seen(config, facts: dict) -> dict:
     """What methods are given of the data.
 
     The `Views` of images by name; of texts ``prepare``, their rows, ``view``, the same, and what is
-    known of the tokenizer; of recordings ``prepare``, their signals.
+    known of the tokenizer; of recordings ``prepare`` and ``view``, their signals, or for an encoder
+    of images, with ``restore``, their log-mel spectrograms (`spectrogram`).
     """
     if "signal" in facts.get("example", {}):
-        return {"prepare": lambda batch: {name: batch[name] for name in ("signal", "samples")}}
+        return _sound(config)
     if "tokens" not in facts:
         return views(config)._asdict()
     known = dict(facts["tokens"])
@@ -212,6 +218,33 @@ def seen(config, facts: dict) -> dict:
         return {name: batch[name] for name in ("tokens", "segments")}
 
     return known | {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
+
+
+def _sound(config):
+    def signal(batch):
+        samples = batch["samples"]
+        return {"signal": audio.standardize(batch["signal"], samples), "samples": samples}
+
+    if encoders.takes(config.encoder.name) == "signal":
+        return {"prepare": signal, "view": lambda key, batch: signal(batch)}
+
+    def image(batch):
+        return spectrogram(config, batch)[0][..., None].astype(_dtype(config))
+
+    # Pictures show three deviations either way.
+    restore = lambda x: jnp.clip((x + 3) / 6, 0, 1)  # noqa: E731
+    return {"prepare": image, "view": lambda key, batch: image(batch), "restore": restore}
+
+
+def spectrogram(config, batch: Batch) -> tuple[Array, Array]:
+    """`jssl.augment.audio.spectrogram` of recordings, as long as the encoder's patches want."""
+    return audio.spectrogram(
+        batch["signal"],
+        batch["samples"],
+        rate=config.data.rate,
+        bands=config.data.bands,
+        multiple=config.encoder.get("patch", 1),
+    )
 
 
 def optimizer(

@@ -26,6 +26,7 @@ def defaults() -> ml_collections.ConfigDict:
                 "pack": True,
                 "rate": 16000,
                 "seconds": 1.0,
+                "bands": 64,
                 "pattern": config_dict.placeholder(str),
                 "held": config_dict.placeholder(str),
                 "workers": 0,

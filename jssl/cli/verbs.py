@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
+from jssl.augment import audio
 from jssl.cli import build, config, fine_tune, pictures, runs, saved, text, transfer
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.evals.protocols import PROTOCOLS
@@ -22,7 +23,9 @@ from jssl.train import loop, shard
 KNN_EXAMPLES = 20_000
 
 # Of the table of `evaluate`.
-ROWS = ("raw_pixels", "random_encoder", "pretrained")
+ROWS = ("raw_pixels", "log_mel", "random_encoder", "pretrained")
+# Of what there is no encoder in, the data it is of.
+BASELINES = {"raw_pixels": "image", "log_mel": "signal"}
 
 
 def pretrain(arguments) -> int:
@@ -164,7 +167,7 @@ def _knn(cfg, method, mesh):
 
 
 def evaluate(arguments) -> int:
-    """Raw pixels, the random encoder and the pretrained one by the same protocols."""
+    """A baseline of the data itself, the random encoder and the pretrained one, all alike."""
     if arguments.embeddings is not None:
         return _evaluate_file(arguments)
     chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.OF_RUNS])
@@ -178,10 +181,12 @@ def evaluate(arguments) -> int:
             raise ValueError(
                 f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
             )
-    if "image" not in train:
-        if arguments.rows != "all" and "raw_pixels" in wanted:
-            raise ValueError(f"raw_pixels are of images, the run is on {cfg.data.source}")
-        wanted = [name for name in wanted if name != "raw_pixels"]
+    for name, content in BASELINES.items():
+        if content not in train and name in wanted:
+            if arguments.rows not in (None, "all"):
+                of = {"image": "images", "signal": "recordings"}[content]
+                raise ValueError(f"{name} is of {of}, the run is on {cfg.data.source}")
+            wanted.remove(name)
     k = min(cfg.eval.k, len(train["label"]))
     rows = {}
     for name in wanted:
@@ -190,6 +195,8 @@ def evaluate(arguments) -> int:
         run = trained
         if name == "raw_pixels":
             train_x, test_x = table.raw_pixels(train["image"], test["image"])
+        elif name == "log_mel":
+            train_x, test_x = _log_mel(cfg, train, test)
         elif name == "random_encoder":
             run = runs.load(arguments.workdir, trained=False)
             train_x, test_x = _embed(run, train, test)
@@ -208,10 +215,10 @@ def evaluate(arguments) -> int:
             k=k,
         )
         if "fine_tuned_10_percent" in chosen:
-            tuned = None if name == "raw_pixels" else fine_tune.fine_tune(run, source, train, test)
+            tuned = None if name in BASELINES else fine_tune.fine_tune(run, source, train, test)
             rows[name]["fine_tuned_10_percent"] = tuned
         if "classifier" in chosen:
-            told = None if name == "raw_pixels" else _classifier(run, test)
+            told = None if name in BASELINES else _classifier(run, test)
             rows[name]["classifier"] = told
     _write_json(arguments.workdir / "table.json", rows)
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
@@ -260,6 +267,17 @@ def _classifier(run, test) -> float | None:
     return float((said.argmax(axis=1) == test["label"]).mean())
 
 
+def _log_mel(cfg, train, test):
+    """Mean and deviation of the bands over time, as likely to be large as each other."""
+
+    def statistics(batch):
+        return Features(audio.mel_statistics(*build.spectrogram(cfg, batch)), None)
+
+    train_x, test_x = (features.extract(statistics, part) for part in (train, test))
+    mean, std = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
+    return (train_x - mean) / std, (test_x - mean) / std
+
+
 def _write_json(path: Path, content) -> None:
     path.with_suffix(".partial").write_text(json.dumps(content, indent=1))
     path.with_suffix(".partial").rename(path)
@@ -287,15 +305,19 @@ def embed(arguments) -> int:
 
 
 def _open_input(trained, arguments):
-    """The images or texts of ``--input``, made to be like those of the run."""
-    kind = "folder" if "image" in trained.facts["example"] else "text"
+    """The images, texts or recordings of ``--input``, made to be like those of the run."""
+    kinds = {"image": "folder", "tokens": "text", "signal": "audio"}
+    kind = next(kinds[name] for name in trained.facts["example"] if name in kinds)
     given, _, _ = arguments.input.partition(":")
     spec = arguments.input if given in data.KINDS else f"{kind}:{arguments.input}"
-    if (spec.partition(":")[0] == "text") != (kind == "text"):
-        are = {"text": "texts", "folder": "images"}[kind]
+    of = spec.partition(":")[0]
+    if (of if of in kinds.values() else "folder") != kind:
+        are = {"text": "texts", "folder": "images", "audio": "recordings"}[kind]
         raise ValueError(f"{arguments.workdir} is a run on {are}: --input can only be of {are}")
     with trained.config.unlocked(), trained.config.ignore_type():
         section = trained.config.data
+        if kind == "audio" and spec != section.source:  # other names, of which nothing is known
+            section.pattern = section.held = None
         section.source, section.eval_source = spec, None
         if kind == "folder":
             shape, _ = trained.facts["example"]["image"]

@@ -8,6 +8,7 @@ from jssl.losses import (
     reconstruction,
     redundancy,
     regression,
+    sequence,
     sigreg,
     spread,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "reconstruction",
     "redundancy",
     "regression",
+    "sequence",
     "sigreg",
     "spread",
 ]

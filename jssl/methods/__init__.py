@@ -6,6 +6,7 @@ from jssl.methods.beit import beit
 from jssl.methods.bert import bert
 from jssl.methods.byol import byol
 from jssl.methods.colorization import colorization
+from jssl.methods.cpc import cpc
 from jssl.methods.data2vec import data2vec
 from jssl.methods.dcl import dcl
 from jssl.methods.deepcluster import deepcluster
@@ -71,6 +72,7 @@ METHODS = {
     "bert": bert,
     "gpt": gpt,
     "simcse": simcse,
+    "cpc": cpc,
     "supervised": supervised,
     "pseudo_label": pseudo_label,
     "pi_model": pi_model,
@@ -87,6 +89,7 @@ __all__ = [
     "bert",
     "byol",
     "colorization",
+    "cpc",
     "data2vec",
     "dcl",
     "deepcluster",

@@ -106,7 +106,8 @@ def supervised(
     def views(key, batch):
         k_view, k_mix = jax.random.split(key)
         images, targets = view(k_view, batch), target(batch)
-        images, targets = mix.mixup_or_cutmix(k_mix, images, targets, mixup, cutmix)
+        if mixup or cutmix:
+            images, targets = mix.mixup_or_cutmix(k_mix, images, targets, mixup, cutmix)
         return {"image": images, "target": targets}
 
     def loss(params, state, views, key, step):

@@ -97,7 +97,10 @@ class CPCEncoder(nn.Module):
         stride = 1
         for s in self.strides:
             stride *= s
-        real = jnp.arange(z.shape[1])[None] < jnp.maximum(x["samples"] // stride, 1)[:, None]
+        real = (
+            jnp.arange(z.shape[1], dtype=jnp.int32)[None]
+            < jnp.maximum(x["samples"] // stride, 1)[:, None]
+        )
         total = jnp.sum(jnp.where(real[:, :, None], c, 0), axis=1)
         features = Features(total / jnp.sum(real, axis=1, dtype=c.dtype)[:, None], c)
         return (features, z, real) if latents else features

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jssl.nn.audio import CPCEncoder
 from jssl.nn.resnet import ResNet
 from jssl.nn.text import TextTransformer
 from jssl.nn.vit import ViT
@@ -16,6 +17,9 @@ from jssl.nn.vit import ViT
 # BERT (arXiv 1810.04805) and its small sizes (arXiv 1908.08962); GPT-2's decoder.
 _BERT = partial(TextTransformer, post_norm=True, types=2)
 _GPT = partial(TextTransformer, causal=True, max_length=1024)
+
+# What an encoder takes of a batch; all others take images.
+_TAKES = {TextTransformer: "tokens", CPCEncoder: "signal"}
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
@@ -38,6 +42,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "gpt_tiny": partial(_GPT, dim=128, depth=4, heads=4),
     "gpt2_small": partial(_GPT, dim=768, depth=12, heads=12),
     "gpt2_medium": partial(_GPT, dim=1024, depth=24, heads=16),
+    "cpc": CPCEncoder,
 }
 
 REQUIRED = "required"
@@ -59,6 +64,12 @@ def build(name: str, **options: Any) -> nn.Module:
     if missing:
         raise ValueError(f"encoder {name!r} needs {', '.join(missing)}, got {options}")
     return ENCODERS[name](**options)
+
+
+def takes(name: str) -> str:
+    """What the encoder called ``name`` takes of a batch: "image", "tokens" or "signal"."""
+    builder = ENCODERS[name]
+    return _TAKES.get(getattr(builder, "func", builder), "image")
 
 
 def options_of(name: str) -> dict[str, Any]:

@@ -136,3 +136,20 @@ def test_bad_options(x):
             change(KEY, jnp.asarray(x), 2, 1)
     with pytest.raises(ValueError, match="most must be in"):
         audio.shift(KEY, jnp.asarray(x), 2.0)
+
+
+def test_spectrograms_are_standard_over_what_is_not_padding():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4000)), jnp.float32) * 5 + 2
+    samples = jnp.array([4000, 1210], jnp.int32)
+    wave = np.asarray(audio.standardize(x, samples))
+    assert np.all(wave[1, 1210:] == 0)
+    np.testing.assert_allclose([wave[1, :1210].mean(), wave[1, :1210].std()], [0, 1], atol=1e-5)
+    mel, real = audio.spectrogram(x, samples, rate=8000, bands=20, multiple=8)
+    assert mel.shape == (2, 56, 20)
+    assert real.sum(1).tolist() == [51, 16]
+    whole = np.asarray(audio.log_mel(x, rate=8000, window=256, hop=80, bands=20))[1, :16]
+    expected = (whole - whole.mean()) / whole.std()
+    np.testing.assert_allclose(mel[1, :16], expected, atol=1e-4)
+    assert np.all(np.asarray(mel[1, 16:]) == 0)
+    statistics = np.concatenate([expected.mean(0), expected.std(0)])
+    np.testing.assert_allclose(audio.mel_statistics(mel, real)[1], statistics, atol=1e-3)

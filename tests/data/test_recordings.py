@@ -1,8 +1,10 @@
 """`audio:PATH` as a source: what is read of files, what their names say, what is refused."""
 
+import json
 import pickle
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -106,3 +108,49 @@ def test_a_method_of_images_says_so_in_one_line(folder, tmp_path, capsys):
     assert (
         f"simclr cannot learn from audio:{folder}, which gives no views" in capsys.readouterr().err
     )
+
+
+@pytest.mark.long
+def test_recordings_are_learned_from_evaluated_and_embedded(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    (tmp_path / "set").mkdir()
+    for group in ("ann", "bob"):
+        for label, hertz in (("low", 300), ("high", 900)):
+            for i in range(40):
+                sound = tone(0.1, hertz=hertz * rng.uniform(0.9, 1.1))
+                soundfile.write(tmp_path / "set" / f"{label}_{group}_{i}.wav", sound, RATE)
+    run, output = tmp_path / "run", tmp_path / "out.npz"
+    small = {"data.seconds": 0.1, "data.pattern": PATTERN, "data.held": "bob", "data.bands": 16}
+    small |= {"encoder.dim": 8, "encoder.context": 8, "method.steps": 3}
+    small |= {"train.batch_size": 8, "train.steps": 2, "eval.k": 5}
+    command = ["pretrain", "--config", f"cpc:data=audio:{tmp_path}/set", "--workdir", str(run)]
+    command += [f"--config.{key}={value}" for key, value in small.items()]
+    protocols = ["--protocols", "linear,verification,fine_tuned_10_percent"]
+    stereo = np.stack([tone(0.3, 22050), tone(0.3, 22050)], axis=1)
+    (tmp_path / "other").mkdir()
+    soundfile.write(tmp_path / "other" / "a b.wav", stereo, 22050)
+    with jax.numpy_dtype_promotion("standard"):
+        assert main(command) == 0
+        assert main(["evaluate", "--workdir", str(run), "--json", *protocols]) == 0
+        rows = json.loads(capsys.readouterr().out.strip().split("\n")[-1])
+        embed = ["embed", "--workdir", str(run), "--output", str(output), "--input"]
+        assert main([*embed, f"{tmp_path}/other"]) == 0
+    assert rows.keys() == {"log_mel", "random_encoder", "pretrained"}
+    assert rows["log_mel"]["linear"] == 1.0
+    assert rows["log_mel"]["fine_tuned_10_percent"] is None
+    assert 0 <= rows["pretrained"]["verification"]["eer"] <= 1
+    found = np.load(output)
+    assert found["embedding"].shape == (1, 8)
+    assert found["name"].tolist() == ["a b.wav"]
+    (tmp_path / "other" / "empty.wav").write_bytes(b"")
+    for more, message in (
+        ([*embed, f"{tmp_path}/other"], "empty.wav"),
+        ([*embed, "bundled"], "--input can only be of recordings"),
+        (["evaluate", "--workdir", str(run), "--rows", "raw_pixels"], "raw_pixels is of images"),
+        (["reconstruct", "--workdir", str(run)], "cpc fills nothing in"),
+    ):
+        assert main(more) == 2
+        assert message in capsys.readouterr().err
+    bundled = ["pretrain", "--config", "cpc:data=bundled", "--workdir", str(tmp_path / "i")]
+    assert main(bundled) == 2
+    assert "encoder cpc is for recordings: give data.source=audio:PATH" in capsys.readouterr().err

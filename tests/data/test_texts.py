@@ -164,7 +164,7 @@ def test_texts_are_evaluated_and_embedded(corpus, tmp_path, capsys):
     assert found["embedding"].shape == (60, 16)
     np.testing.assert_array_equal(found["label"], [0] * 30 + [1] * 30)
     for more, message in (
-        (["evaluate", "--rows", "raw_pixels"], "raw_pixels are of images"),
+        (["evaluate", "--rows", "raw_pixels"], "raw_pixels is of images"),
         (["embed", "--input", "bundled", "--output", "x.npz"], "--input can only be of texts"),
     ):
         assert main([more[0], "--workdir", run, *more[1:]]) == 2

@@ -14,6 +14,7 @@ from jssl.train import step as train_step
 MEAN, STD = 0.3, 0.35
 SIZE = 16
 VOCABULARY, TOKENS = 30, 24
+SAMPLES = 64
 
 
 def resnet(**options):
@@ -54,6 +55,10 @@ def text_dropout(**options):
     return text(dropout=0.1, **options)
 
 
+def cpc_net(**options):
+    return encoders.build("cpc", dim=8, context=6, kernels=(4, 3), strides=(2, 2), **options)
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -91,6 +96,7 @@ CASES = {
     "bert": ((text,), {"whole_words": True}),
     "gpt": ((text_causal,), {}),
     "simcse": ((text_dropout,), {}),
+    "cpc": ((cpc_net,), {"steps": 3, "among": "batch", "negatives": 20}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "fixmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
@@ -131,8 +137,9 @@ OF_COLORS = ("colorization",)
 # What learns from few labels and the unlabelled examples beside them.
 OF_FEW_LABELS = ("fixmatch", "flexmatch", "pseudo_label", "pi_model", "mean_teacher")
 BESIDE = 2
-# Encoders of tokens; all others are of images.
+# Encoders of tokens and of signals; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
+OF_SIGNALS = (cpc_net,)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")
@@ -188,6 +195,11 @@ def make(
         offered["prepare"] = lambda batch: {key: batch[key] for key in ("tokens", "segments")}
         offered |= {"pad_token": 0, "cls_token": 1, "sep_token": 2, "mask_token": 3}
         offered["word_starts"] = [i % 3 > 0 for i in range(VOCABULARY)]
+    if encoder in OF_SIGNALS:
+        offered["prepare"] = lambda batch: {
+            "signal": batch["signal"].astype(wide),
+            "samples": batch["samples"],
+        }
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters
     if "tokenizer" in asked:
@@ -197,7 +209,7 @@ def make(
 
 
 def batch(n=16, size=SIZE, channels=3, seed=0):
-    """Random uint8 images with structure, a coloured gradient and noise, and packed tokens.
+    """Random uint8 images with structure, a coloured gradient and noise; packed tokens; signals.
 
     A method takes what is of its kind. Beside each example stand unlabelled ones.
     """
@@ -215,6 +227,8 @@ def batch(n=16, size=SIZE, channels=3, seed=0):
         "image": jnp.asarray(images),
         "tokens": jnp.asarray(rng.integers(4, VOCABULARY, (n, TOKENS)), jnp.int32),
         "segments": jnp.asarray(segments, jnp.int32).at[-1, -3:].set(0),
+        "signal": jnp.asarray(rng.normal(size=(n, SAMPLES)), jnp.float32),
+        "samples": jnp.asarray(rng.integers(SAMPLES // 2, SAMPLES + 1, n), jnp.int32),
         "label": jnp.asarray(labels, jnp.int32),
         "index": jnp.arange(n, dtype=jnp.int32),
         "unlabeled": {
