@@ -37,6 +37,7 @@ from jssl.methods.supervised import supervised
 from jssl.methods.swav import swav
 from jssl.methods.vicreg import vicreg
 from jssl.methods.vqvae import vqvae
+from jssl.methods.wav2vec2 import wav2vec2
 from jssl.methods.wmse import wmse
 
 METHODS = {
@@ -73,6 +74,7 @@ METHODS = {
     "gpt": gpt,
     "simcse": simcse,
     "cpc": cpc,
+    "wav2vec2": wav2vec2,
     "supervised": supervised,
     "pseudo_label": pseudo_label,
     "pi_model": pi_model,
@@ -121,5 +123,6 @@ __all__ = [
     "swav",
     "vicreg",
     "vqvae",
+    "wav2vec2",
     "wmse",
 ]

@@ -13,13 +13,14 @@ from jssl.nn.audio import CPCEncoder
 from jssl.nn.resnet import ResNet
 from jssl.nn.text import TextTransformer
 from jssl.nn.vit import ViT
+from jssl.nn.wav2vec import Wav2Vec2Encoder
 
 # BERT (arXiv 1810.04805) and its small sizes (arXiv 1908.08962); GPT-2's decoder.
 _BERT = partial(TextTransformer, post_norm=True, types=2)
 _GPT = partial(TextTransformer, causal=True, max_length=1024)
 
 # What an encoder takes of a batch; all others take images.
-_TAKES = {TextTransformer: "tokens", CPCEncoder: "signal"}
+_TAKES = {TextTransformer: "tokens", CPCEncoder: "signal", Wav2Vec2Encoder: "signal"}
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
@@ -43,6 +44,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "gpt2_small": partial(_GPT, dim=768, depth=12, heads=12),
     "gpt2_medium": partial(_GPT, dim=1024, depth=24, heads=16),
     "cpc": CPCEncoder,
+    "wav2vec2": Wav2Vec2Encoder,
 }
 
 REQUIRED = "required"

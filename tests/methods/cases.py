@@ -59,6 +59,11 @@ def cpc_net(**options):
     return encoders.build("cpc", dim=8, context=6, kernels=(4, 3), strides=(2, 2), **options)
 
 
+def wav2vec_net(**options):
+    small = {"dim": 8, "depth": 2, "heads": 2, "conv_dim": 6, "positions": 4, "groups": 2}
+    return encoders.build("wav2vec2", kernels=(4, 2), strides=(2, 2), **small, **options)
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -97,6 +102,10 @@ CASES = {
     "gpt": ((text_causal,), {}),
     "simcse": ((text_dropout,), {}),
     "cpc": ((cpc_net,), {"steps": 3, "among": "batch", "negatives": 20}),
+    "wav2vec2": (
+        (wav2vec_net,),
+        {"mask_share": 0.2, "mask_length": 3, "distractors": 4, "entries": 5, "dim": 6},
+    ),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "fixmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
@@ -139,7 +148,7 @@ OF_FEW_LABELS = ("fixmatch", "flexmatch", "pseudo_label", "pi_model", "mean_teac
 BESIDE = 2
 # Encoders of tokens and of signals; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
-OF_SIGNALS = (cpc_net,)
+OF_SIGNALS = (cpc_net, wav2vec_net)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")

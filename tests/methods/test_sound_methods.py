@@ -6,9 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from test_text_methods import agrees
+from test_text_methods import agrees, value
 
 from jssl import methods
+from jssl.augment.spans import span_mask
+from jssl.methods.wav2vec2 import Heads, _others
+from jssl.nn.wav2vec import GumbelQuantizer
+
+CASE = cases.CASES["wav2vec2"][1]
 
 
 def begun(name, encoder, batch, **options):
@@ -52,6 +57,7 @@ def test_cpc_is_the_cross_entropy_of_what_came(among, x64):
     agrees(method, params, views, reference, ["encoder", "predictor"])
 
 
+@pytest.mark.long
 def test_cpc_asks_nothing_of_padding():
     batch = cases.batch(n=3)
     method = cases.make(
@@ -67,7 +73,125 @@ def test_cpc_asks_nothing_of_padding():
     assert loss(short)[0] == 0
 
 
+def test_spans_are_of_a_length_and_of_real_frames():
+    frames = np.array([50, 31, 5, 50])
+    real = jnp.arange(50)[None] < frames[:, None]
+    draw = jax.jit(lambda key: span_mask(key, real, 0.09, 10))
+    masks = np.stack([draw(jax.random.key(i)) for i in range(300)])
+    assert not np.any(masks & ~np.asarray(real))
+    assert np.all(masks[:, 2, :5])
+    for mask in masks[:20]:
+        for row in mask[[0, 1]]:
+            edges = np.flatnonzero(np.diff(np.pad(row.astype(int), 1)))
+            assert np.all(edges[1::2] - edges[::2] >= 10)
+    # Of the 41 places at which a span of 10 fits into 50, 4 or 5 (0.09 times 50, rounded either
+    # way) start one; frame 20 is hidden if any of the ten at and before it does.
+    hit = 1 - np.prod([(31 - i) / (41 - i) for i in range(4)]) * (1 - 0.5 * 10 / 37)
+    assert abs(masks[:, [0, 3], 20].mean() - hit) < 3 * (hit * (1 - hit) / 600) ** 0.5
+    least = np.asarray(span_mask(jax.random.key(0), jnp.ones((64, 50), bool), 0.0, 10))
+    assert np.all(least.sum(1) >= 11)
+
+
+def test_distractors_are_other_hidden_frames_of_the_utterance():
+    mask = np.random.default_rng(0).random((3, 20)) < 0.4
+    drawn = np.asarray(_others(jax.random.key(0), jnp.asarray(mask), 200))
+    for i, row in enumerate(mask):
+        hidden = np.flatnonzero(row)
+        for t in hidden:
+            found, counts = np.unique(drawn[i, t], return_counts=True)
+            assert found.tolist() == [s for s in hidden if s != t]
+            assert counts.max() < 3 * counts.min() + 30
+
+
+def test_wav2vec2_is_contrast_diversity_and_penalty(x64):
+    """Equations 2 and 3 with a loop a hidden frame, the draws taken as they are."""
+    batch = cases.batch(n=4)
+    method, params, _, views = begun("wav2vec2", cases.wav2vec_net, batch, **CASE)
+    net = cases.wav2vec_net(dtype=jnp.float64, param_dtype=jnp.float64)
+    heads = Heads(6, 2, 5, jnp.float64)
+    k_encoder, k_gumbel, k_others = jax.random.split(jax.random.key(0), 3)
+    mask = np.asarray(views["mask"])
+    others = np.asarray(_others(k_others, views["mask"], 4))
+    net_options = {"train": True, "mask": views["mask"], "latents": True}
+
+    @jax.jit
+    def sides(params):
+        features, z, square = net.apply(
+            {"params": params["encoder"]}, views["x"], rngs={"dropout": k_encoder}, **net_options
+        )
+        given = features.tokens, z, jnp.asarray(2.0), k_gumbel
+        return heads.apply({"params": params["heads"]}, *given), square
+
+    def reference(params):
+        (c, q, codes, p), square = jax.device_get(sides(jax.tree.map(jnp.asarray, params)))
+        losses = []
+        for i, t in zip(*np.nonzero(mask), strict=True):
+            near = [s for s in others[i, t] if np.any(codes[i, s] != codes[i, t])]
+            logits = [
+                10 * c[i, t] @ q[i, s] / np.linalg.norm(c[i, t]) / np.linalg.norm(q[i, s])
+                for s in [t, *near]
+            ]
+            losses.append(logsumexp(logits) - logits[0])
+        mean = p[mask].mean(0)
+        perplexity = np.exp(-(mean * np.log(mean + 1e-7)).sum(1)).sum()
+        return np.mean(losses) + 0.1 * (10 - perplexity) / 10 + 10 * square
+
+    got, metrics, gradient = value(method, params, views)
+    np.testing.assert_allclose(got, reference(jax.device_get(params)), rtol=1e-12)
+    assert 2 <= metrics["perplexity"] <= 10
+    # The draw itself has no derivative: those behind it are compared.
+    rng = np.random.default_rng(0)
+    for name in ("context", "target"):
+        step = 1e-6 * rng.normal(size=params["heads"][name]["kernel"].shape)
+        moved = []
+        for sign in (1, -1):
+            changed = jax.tree.map(np.asarray, params)
+            changed["heads"][name]["kernel"] = changed["heads"][name]["kernel"] + sign * step
+            moved.append(reference(changed))
+        along = np.sum(gradient["heads"][name]["kernel"] * step)
+        np.testing.assert_allclose(along, (moved[0] - moved[1]) / 2, rtol=1e-6)
+
+
+def test_the_quantiser_gives_vectors_of_its_books_with_the_gradient_of_a_softmax(x64):
+    net, key = GumbelQuantizer(6, 2, 5, jnp.float64), jax.random.key(0)
+    z = jax.random.normal(key, (2, 3, 4), jnp.float64)
+    params = net.init(key, z, jnp.asarray(0.7), key)["params"]
+    q, codes, p = net.apply({"params": params}, z, jnp.asarray(0.7), key)
+    book = np.asarray(params["codebook"])
+    expected = np.concatenate([book[g][np.asarray(codes)[:, :, g]] for g in range(2)], axis=2)
+    np.testing.assert_allclose(q, expected, rtol=1e-12)
+    noise = jax.random.gumbel(key, p.shape, jnp.float32).astype(jnp.float64)
+
+    def hard(z):
+        q, _, _ = net.apply({"params": params}, z, jnp.asarray(0.7), key)
+        return jnp.sum(q**3)
+
+    def weighted(z):
+        logits = (z @ params["logits"]["kernel"]).reshape(p.shape)
+        w = jax.nn.softmax((logits + noise) / 0.7, axis=3)
+        mixed = jnp.einsum("ntgv,gvd->ntgd", w, params["codebook"]).reshape(2, 3, 6)
+        return jnp.sum(3 * expected**2 * mixed)
+
+    np.testing.assert_allclose(jax.grad(hard)(z), jax.grad(weighted)(z), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.long
+def test_padding_is_nothing_to_wav2vec2():
+    net, batch = cases.wav2vec_net(), cases.batch(n=3)
+    params = jax.jit(net.init)(jax.random.key(0), batch)
+    samples = jnp.array([64, 30, 1], jnp.int32)
+    assert net.real(batch | {"samples": samples}).sum(1).tolist() == [15, 7, 1]
+    apply = jax.jit(lambda signal: net.apply(params, {"signal": signal, "samples": samples}))
+    behind = jnp.arange(cases.SAMPLES)[None] >= samples[:, None]
+    changed = apply(jnp.where(behind, 7.0, batch["signal"])).pooled[:2]
+    np.testing.assert_allclose(changed, apply(batch["signal"]).pooled[:2], atol=1e-6)
+
+
 def test_bad_options():
+    with pytest.raises(ValueError, match="wav2vec2 needs a Wav2Vec2Encoder encoder, got a ResNet"):
+        methods.wav2vec2(cases.resnet(), lambda batch: batch)
+    with pytest.raises(ValueError, match="dim must be a multiple of groups, got 7 and 2"):
+        methods.wav2vec2(cases.wav2vec_net(), lambda batch: batch, dim=7)
     net, batch = cases.cpc_net(), cases.batch(n=2)
     with pytest.raises(ValueError, match="cpc needs a CPCEncoder encoder, got a ResNet"):
         methods.cpc(cases.resnet(), lambda batch: batch)
