@@ -103,6 +103,10 @@ def _run(arguments):
         from jssl.cli import text
 
         return getattr(text, arguments.verb)(arguments)
+    if arguments.verb == "evaluate":
+        from jssl.cli import evaluation
+
+        return evaluation.evaluate(arguments)
     from jssl.cli import verbs
 
     return getattr(verbs, arguments.verb)(arguments)

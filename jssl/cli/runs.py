@@ -20,6 +20,7 @@ import numpy as np
 from jssl import __version__, data
 from jssl.cli import build
 from jssl.cli.config import saved
+from jssl.evals import features
 from jssl.method import Method, Vars
 from jssl.train import shard
 from jssl.train import step as train_step
@@ -309,3 +310,17 @@ def sha256(tree) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def embedded(trained: Trained, *parts) -> tuple[np.ndarray, ...]:
+    """The embeddings [n d] of all examples of each part."""
+    params, state = trained.train.params, trained.train.state
+    return tuple(
+        features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts
+    )
+
+
+def write_json(path: Path, content) -> None:
+    """Writes all of it or nothing."""
+    path.with_suffix(".partial").write_text(json.dumps(content, indent=1))
+    path.with_suffix(".partial").rename(path)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -11,21 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.augment import audio
-from jssl.cli import build, config, fine_tune, pictures, runs, saved, text, transfer
+from jssl.cli import build, config, evaluation, pictures, runs, text, transfer
 from jssl.evals import collapse, features, knn, restoration, table
-from jssl.evals.protocols import PROTOCOLS
 from jssl.losses import spread
-from jssl.method import Features
 from jssl.train import loop, shard
 
 # Of the training data, in the kNN that is measured on the way.
 KNN_EXAMPLES = 20_000
-
-# Of the table of `evaluate`.
-ROWS = ("raw_pixels", "log_mel", "random_encoder", "pretrained")
-# Of what there is no encoder in, the data it is of.
-BASELINES = {"raw_pixels": "image", "log_mel": "signal"}
 
 
 def pretrain(arguments) -> int:
@@ -166,123 +157,6 @@ def _knn(cfg, method, mesh):
     return evaluate
 
 
-def evaluate(arguments) -> int:
-    """A baseline of the data itself, the random encoder and the pretrained one, all alike."""
-    if arguments.embeddings is not None:
-        return _evaluate_file(arguments)
-    chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.OF_RUNS])
-    wanted = _chosen("row", arguments.rows or "all", ROWS)
-    trained = runs.load(arguments.workdir, arguments.step)
-    cfg = trained.config
-    source, test_source, _ = runs.open_labelled(cfg)
-    train, test = data.read_all(source), data.read_all(test_source)
-    for part, examples in (("training", train), ("test", test)):
-        if examples["label"].min() < 0:
-            raise ValueError(
-                f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
-            )
-    for name, content in BASELINES.items():
-        if content not in train and name in wanted:
-            if arguments.rows not in (None, "all"):
-                of = {"image": "images", "signal": "recordings"}[content]
-                raise ValueError(f"{name} is of {of}, the run is on {cfg.data.source}")
-            wanted.remove(name)
-    k = min(cfg.eval.k, len(train["label"]))
-    rows = {}
-    for name in wanted:
-        if not arguments.json:
-            print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
-        run = trained
-        if name == "raw_pixels":
-            train_x, test_x = table.raw_pixels(train["image"], test["image"])
-        elif name == "log_mel":
-            train_x, test_x = _log_mel(cfg, train, test)
-        elif name == "random_encoder":
-            run = runs.load(arguments.workdir, trained=False)
-            train_x, test_x = _embed(run, train, test)
-        else:
-            train_x, test_x = _embed(run, train, test)
-            if "image" in test:
-                pictures.save(arguments.workdir, run, test)
-                pictures.save_map(arguments.workdir, run, test, test_x)
-        rows[name] = table.evaluate(
-            train_x,
-            train["label"],
-            test_x,
-            test["label"],
-            num_classes=trained.facts["num_classes"],
-            protocols=[name for name in chosen if name in PROTOCOLS],
-            k=k,
-        )
-        if "fine_tuned_10_percent" in chosen:
-            tuned = None if name in BASELINES else fine_tune.fine_tune(run, source, train, test)
-            rows[name]["fine_tuned_10_percent"] = tuned
-        if "classifier" in chosen:
-            told = None if name in BASELINES else _classifier(run, test)
-            rows[name]["classifier"] = told
-    _write_json(arguments.workdir / "table.json", rows)
-    print(json.dumps(rows) if arguments.json else table.format_table(rows))
-    return 0
-
-
-def _evaluate_file(arguments) -> int:
-    for option in ("rows", "step"):
-        if getattr(arguments, option) is not None:
-            raise ValueError(f"--{option} is of a run: it cannot go with --embeddings")
-    chosen = _chosen("protocol", arguments.protocols, PROTOCOLS)
-    data, more = saved.load(arguments.embeddings)
-    classes = int(max(data[1].max(), data[3].max())) + 1
-    k = min(20, len(data[1]))
-    row = table.evaluate(*data, num_classes=classes, protocols=chosen, k=k, **more)
-    print(json.dumps(row) if arguments.json else table.format_table({"embeddings": row}))
-    return 0
-
-
-def _chosen(kind, text, known):
-    names = list(known) if text == "all" else list(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}{config.nearest(name, known)}")
-    return names
-
-
-def _embed(trained, *parts):
-    params, state = trained.train.params, trained.train.state
-    return tuple(
-        features.extract(lambda b: trained.method.embed(params, state, b), p) for p in parts
-    )
-
-
-def _classifier(run, test) -> float | None:
-    """Accuracy of what a run's own method says of the test examples; None where it knows none."""
-    classes = run.facts["num_classes"]
-    if run.method.predict is None:
-        return None
-    params, state = run.train.params, run.train.state
-    said = features.extract(
-        lambda batch: Features(run.method.predict(params, state, batch), None), test
-    )
-    if said.shape[1] != classes or run.config.method.get("task") not in (None, "classification"):
-        return None
-    return float((said.argmax(axis=1) == test["label"]).mean())
-
-
-def _log_mel(cfg, train, test):
-    """Mean and deviation of the bands over time, as likely to be large as each other."""
-
-    def statistics(batch):
-        return Features(audio.mel_statistics(*build.spectrogram(cfg, batch)), None)
-
-    train_x, test_x = (features.extract(statistics, part) for part in (train, test))
-    mean, std = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
-    return (train_x - mean) / std, (test_x - mean) / std
-
-
-def _write_json(path: Path, content) -> None:
-    path.with_suffix(".partial").write_text(json.dumps(content, indent=1))
-    path.with_suffix(".partial").rename(path)
-
-
 def embed(arguments) -> int:
     """A folder or a file of texts in, vectors with file names or numbers out."""
     if arguments.output.suffix not in (".npz", ".parquet"):
@@ -290,7 +164,7 @@ def embed(arguments) -> int:
     trained = runs.load(arguments.workdir, arguments.step)
     source = _open_input(trained, arguments)
     examples = data.read_all(source)
-    (vectors,) = _embed(trained, examples)
+    (vectors,) = runs.embedded(trained, examples)
     names = _names(source, examples)
     if arguments.output.suffix == ".npz":
         np.savez(arguments.output, name=np.array(names), embedding=vectors, label=examples["label"])
@@ -357,7 +231,7 @@ def reconstruct(arguments) -> int:
         result["notes"].append("the images are of the training data: the method has seen them")
     if own:
         pictures.save(arguments.workdir, trained, examples)
-        _write_json(arguments.workdir / "restoration.json", result)
+        runs.write_json(arguments.workdir / "restoration.json", result)
     print(json.dumps(result) if arguments.json else restoration.format_table(result))
     return 0
 
@@ -398,4 +272,4 @@ def quickstart(arguments) -> int:
     print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
     arguments.protocols, arguments.rows = ",".join(table.DEFAULT), "all"
     arguments.embeddings, arguments.step, arguments.json = None, None, False
-    return evaluate(arguments) or report(arguments)
+    return evaluation.evaluate(arguments) or report(arguments)
