@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_sound_methods
 import test_text_methods
 
 from jssl import data, methods
@@ -205,7 +206,8 @@ def train(name, method, tx):
 def test_every_method_has_a_recipe():
     of_tokens = {name for name, _ in cases.CELLS if cases.CASES[name][0][0] in cases.OF_TOKENS}
     assert of_tokens == {*test_text_methods.RECIPES, "simcse"}  # each has a test there
-    assert RECIPES.keys() | of_tokens == methods.METHODS.keys()
+    of_signals = test_sound_methods.RECIPES.keys()
+    assert RECIPES.keys() | of_tokens | of_signals == methods.METHODS.keys()
 
 
 # One with a ResNet and one with a ViT; the others take minutes each.

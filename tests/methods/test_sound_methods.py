@@ -9,9 +9,13 @@ from scipy.special import logsumexp
 from test_text_methods import agrees, value
 
 from jssl import methods
+from jssl.augment import audio
 from jssl.augment.spans import span_mask
 from jssl.methods.wav2vec2 import Heads, _others
+from jssl.nn import encoders
 from jssl.nn.wav2vec import GumbelQuantizer
+from jssl.train import optimizers
+from jssl.train import step as train_step
 
 CASE = cases.CASES["wav2vec2"][1]
 
@@ -185,6 +189,60 @@ def test_padding_is_nothing_to_wav2vec2():
     behind = jnp.arange(cases.SAMPLES)[None] >= samples[:, None]
     changed = apply(jnp.where(behind, 7.0, batch["signal"])).pooled[:2]
     np.testing.assert_allclose(changed, apply(batch["signal"]).pooled[:2], atol=1e-6)
+
+
+def sweeps(rng, n=32, t=2000):
+    """Voices whose pitch and loudness move, with noise: 0.25 s at 8 kHz, some of it padding."""
+    at = np.arange(t)[None] / 8000
+    a, b, c, d, pitch = rng.uniform(size=(5, n, 1))
+    hertz = 200 * 4**pitch * 2 ** (0.7 * np.sin(2 * np.pi * (3 + 5 * a) * at + 6 * b))
+    phase = 2 * np.pi * np.cumsum(hertz, axis=1) / 8000
+    voice = sum(np.sin(k * phase) / k for k in (1, 2, 3))
+    voice = voice * (1.2 + np.sin(2 * np.pi * (4 + 8 * c) * at + 6 * d))
+    samples = rng.integers(t * 3 // 4, t + 1, n)
+    signal = (voice + 0.1 * rng.normal(size=(n, t))) * (np.arange(t)[None] < samples[:, None])
+    return {"signal": jnp.asarray(signal, jnp.float32), "samples": jnp.asarray(samples, jnp.int32)}
+
+
+NET = {"kernels": (10, 8, 4), "strides": (5, 4, 4), "dim": 32}
+RECIPES = {
+    "cpc": ({"context": 32}, {"steps": 4}, 3.0),
+    "wav2vec2": (
+        {"conv_dim": 32, "depth": 2, "heads": 2, "positions": 8, "groups": 2, "dropout": 0.0},
+        {"mask_share": 0.13, "mask_length": 3, "distractors": 10, "entries": 20, "dim": 32}
+        | {"gradient_scale": 1.0, "penalty": 0.1, "gumbel": (2.0, 0.5, 0.99)},
+        1.5,
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", RECIPES)
+def test_unseen_signals_are_told_apart_better_than_by_chance(name):
+    """Rung 6 for signals: a network that is new guesses, one that has learned does not."""
+    net, options, factor = RECIPES[name]
+    method = methods.METHODS[name](encoders.build(name, **NET, **net), _standard, **options)
+    rng = np.random.default_rng(0)
+    tx, asked = optimizers.adamw(2e-3), sweeps(np.random.default_rng(1), n=128)
+    with jax.numpy_dtype_promotion("standard"):
+        train = cases.first(method, tx, sweeps(rng))
+        step = jax.jit(train_step.make_step(method, tx), donate_argnums=0)
+        for _ in range(200):
+            train, _ = step(train, sweeps(rng))
+
+    @jax.jit
+    def measure(params):
+        views = method.views(jax.random.key(0), asked)
+        return method.loss(params, {}, views, jax.random.key(0), jnp.int32(200))[1].metrics
+
+    metrics = measure(train.params)
+    assert metrics["proxy_accuracy"] > factor * metrics["chance"], metrics
+    if name == "wav2vec2":
+        assert metrics["perplexity"] > 4, metrics
+
+
+def _standard(batch):
+    return batch | {"signal": audio.standardize(batch["signal"], batch["samples"])}
 
 
 def test_bad_options():
