@@ -4,6 +4,7 @@ require.positive(temperature=temperature)
 require.at_least(1, total_steps=total_steps, layers=layers)
 """
 
+import contextlib
 from collections.abc import Iterable
 
 
@@ -33,3 +34,18 @@ def one_of(choices: Iterable[str], **options: str) -> None:
     for name, value in options.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+@contextlib.contextmanager
+def options_that_fit(what: str):
+    """Turns what goes wrong while something is made of options into a ``ValueError`` of one line.
+
+    Where values have types or sizes that no check foresees, what is said is what Python said.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        text = (str(error).strip() or "no further word").splitlines()[0]
+        raise ValueError(f"{what} cannot be made: {type(error).__name__}: {text[:400]}") from error

@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from jssl import require
 from jssl.cli.recipes import defaults
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -108,7 +109,7 @@ def _follow(config, origin, workdir):
     file = next((file for file in files if file.exists()), None)
     if file is None:
         raise ValueError(f"init_from={origin} holds no run: there is no {files[0]}")
-    other = saved(json.loads(file.read_text()))
+    other = saved(read_json(file))
     config.encoder = other.encoder
     for key in ("mean", "std"):
         if config.augment.get(key) is None and other.augment.get(key) is not None:
@@ -134,6 +135,23 @@ def saved(content: dict[str, Any]) -> ml_collections.ConfigDict:
             content[key] = value | content.get(key, {})
         content.setdefault(key, value)
     return ml_collections.ConfigDict(content)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a file of a run's folder.
+
+    Raises:
+      ValueError: one line that names the file where it holds none.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no {file}, which every run has") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is damaged: it holds no object")
+    return content
 
 
 def _split(spec: str) -> tuple[Path, dict[str, str]]:
@@ -176,14 +194,14 @@ def _module(file: Path):
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
     return module
 
 
 def _call(file: Path, arguments: dict[str, str]) -> ml_collections.ConfigDict:
     module = _module(file)
-    if not hasattr(module, "get_config"):
+    if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{file} has no function get_config")
     known = signature(module.get_config)
     typed = {}
@@ -191,7 +209,31 @@ def _call(file: Path, arguments: dict[str, str]) -> ml_collections.ConfigDict:
         if key not in known:
             raise ValueError(f"config {file.stem} takes no argument {key!r}{nearest(key, known)}")
         typed[key] = parse(text, known[key], f"argument {key}")
-    return module.get_config(**typed)
+    with require.options_that_fit(f"the config of {file}"):
+        config = module.get_config(**typed)
+    if not isinstance(config, ml_collections.ConfigDict):
+        kind = type(config).__name__
+        raise ValueError(f"get_config of {file} must give a ConfigDict, got {kind}")
+    _refuse_misshapen(file, config)
+    return config
+
+
+def _refuse_misshapen(file, config):
+    """Raises ValueError unless every section is one, with a text where it names something."""
+    names = [("data", "source"), ("encoder", "name"), ("method", "name"), ("optimizer", "name")]
+    for key, value in defaults().items():
+        if key not in config:
+            raise ValueError(f"the config of {file} has no {key}: let it start from defaults()")
+        if isinstance(value, ml_collections.ConfigDict):
+            if not isinstance(config[key], ml_collections.ConfigDict):
+                raise ValueError(f"{key} of {file} must be a section, got {config[key]!r}")
+            if key in ("data", "train", "checkpoint", "eval", "mesh"):
+                missing = [name for name in value if name not in config[key]]
+                if missing:
+                    raise ValueError(f"{key} of {file} has no {missing[0]}")
+    for section, key in names:
+        if not isinstance(config[section].get(key), str):
+            raise ValueError(f"{section}.{key} of {file} must be a text")
 
 
 def _choose(config, section, overrides):

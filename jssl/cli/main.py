@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from jssl.cli.parser import make_parser
@@ -43,8 +44,8 @@ def _one_line(error: Exception) -> str:
             "another process of this run is gone or cannot be reached; give the same command in "
             f"all of them again, and it goes on from the newest checkpoint ({text[:300]})"
         )
-    if isinstance(error, (ValueError, OSError, RuntimeError)) and len(text) < 1000:
-        return text
+    if isinstance(error, (ValueError, OSError, RuntimeError)):
+        return text if len(text) < 1000 else f"{text[:1000]} ..."
     return f"{type(error).__name__}: {text[:1000]} (--debug shows where)"
 
 
@@ -90,7 +91,7 @@ def _run(arguments):
         return text.tokenizer(arguments)
     _prepare_jax()
     if not arguments.debug:
-        _quiet_orbax()
+        _quiet_libraries()
     if arguments.verb == "pretrain":
         from jssl.train import processes
 
@@ -112,10 +113,15 @@ def _run(arguments):
     return getattr(verbs, arguments.verb)(arguments)
 
 
-def _quiet_orbax() -> None:
-    """Leaves it at one line where a checkpoint cannot be written: the error that is raised."""
-    # It is logged, too, by each thread that it passes, and those that come later find no loop.
-    logging.getLogger("absl").addFilter(_without_traceback)
+def _quiet_libraries() -> None:
+    """Leaves it at the one line of an error that is raised: some libraries say more of it."""
+    for decoder in ("PIL", "numpy", "tifffile"):
+        logging.getLogger(decoder).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=rf"{decoder}\b")
+    # What orbax cannot write each thread logs that it passes, and those that come later find no
+    # loop to tell.
+    for logger in ("absl", "asyncio"):
+        logging.getLogger(logger).addFilter(_without_traceback)
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _unless_closed
 

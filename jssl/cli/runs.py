@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jssl import __version__, data
+from jssl import __version__, data, require
 from jssl.cli import build
-from jssl.cli.config import saved
+from jssl.cli.config import read_json, saved
 from jssl.evals import features
 from jssl.method import Method, Vars
 from jssl.train import shard
@@ -127,7 +127,7 @@ def begin(workdir: Path, config, facts: dict) -> None:
     file = workdir / "config.json"
     resolved = json.loads(config.to_json())
     if file.exists():
-        old = saved(json.loads(file.read_text()))
+        old = saved(read_json(file))
         changed = _differences(json.loads(old.to_json()), resolved)
         if changed:
             key, (old, new) = next(iter(changed.items()))
@@ -179,7 +179,7 @@ def frozen(workdir: Path, config, facts: dict) -> tuple[dict[str, dict], dict[st
       ValueError: if a folder holds no finished run, or one of images with other channels.
     """
     folders, found, file = build.frozen(config), {}, workdir / "data.json"
-    begun = json.loads(file.read_text()).get("frozen", {}) if file.exists() else {}
+    begun = read_json(file).get("frozen", {}) if file.exists() else {}
     if begun and checkpoints(workdir, config).steps():
         own = load(workdir).train.state
         found = {name: (run, own[name]) for name, run in begun.items()}
@@ -231,15 +231,16 @@ def load(workdir: Path, step: int | None = None, *, trained: bool = True) -> Tra
     file = workdir / "config.json"
     if not file.exists():
         raise ValueError(f"{workdir} holds no run: there is no {file}")
-    config = saved(json.loads(file.read_text()))
+    config = saved(read_json(file))
     if (workdir / "tokenizer.json").exists():  # the folder may have been moved
         config.data.tokenizer = str(workdir / "tokenizer.json")
-    facts = json.loads((workdir / "data.json").read_text())
-    method = build.method(config, facts)
-    tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
-    batch = example(facts)
-    first = jax.jit(lambda b: train_step.init(method, tx, config.seed, b))
-    abstract = jax.eval_shape(first, batch)
+    facts = read_json(workdir / "data.json")
+    with require.options_that_fit(f"the run in {workdir}"):
+        method = build.method(config, facts)
+        tx, _ = build.optimizer(config, facts["steps_per_epoch"], facts["steps"])
+        batch = example(facts)
+        first = jax.jit(lambda b: train_step.init(method, tx, config.seed, b))
+        abstract = jax.eval_shape(first, batch)
     if not trained:
         return Trained(config, method, first(batch), facts)
     mesh = shard.make_mesh(config.mesh.fsdp if jax.device_count() % config.mesh.fsdp == 0 else 1)

@@ -1,6 +1,5 @@
 """Embeddings of any model, from a file."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,26 @@ def load(path: Path) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
         with np.load(path, allow_pickle=False) as file:
             data = tuple(file[name] for name in NAMES)
             views, train_t, test_t = (file.get(name) for name in MORE)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        wanted = ", ".join(NAMES)
-        raise ValueError(f"{path} must be an .npz of {wanted}: {error}".split("\n")[0]) from None
+    except Exception as error:  # zipfile and numpy answer damaged bytes with nearly any exception
+        wanted, reason = ", ".join(NAMES), f"{type(error).__name__}: {error}".split("\n")[0]
+        raise ValueError(f"{path} must be an .npz of {wanted}: {reason[:200]}") from None
+    # What is a file of another kind in the archive comes as its bytes.
+    for name, x in zip(NAMES + MORE, (*data, views, train_t, test_t), strict=True):
+        if x is not None and not isinstance(x, np.ndarray):
+            raise ValueError(f"{path} must be an .npz of arrays, {name} is none")
     for name, x in zip(NAMES, data, strict=True):
         kinds, ndim = ("f", 2) if name.endswith("_x") else ("iu", 1)
         if x.dtype.kind not in kinds or x.ndim != ndim or not len(x):
             raise ValueError(
                 f"{name} must be [n d] floats or [n] integers, got {x.dtype} {x.shape}"
             )
+    (n, d), (m, e) = data[0].shape, data[2].shape
+    if d != e or (n, m) != (len(data[1]), len(data[3])):
+        raise ValueError(
+            f"train_x and test_x must be [n d] and [m d], with n and m labels, got "
+            f"{[list(x.shape) for x in data]}"
+        )
+    data = data[0], *_numbered(data[1], data[3], data[2])
     more = {}
     if views is not None:
         n, q = views.shape[:2] if views.ndim == 3 else (0, 0)
@@ -51,3 +61,12 @@ def load(path: Path) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
             t.astype(np.float64).reshape(shape) for t, shape in zip(targets, shapes, strict=True)
         )
     return data, more
+
+
+def _numbered(train_y, test_y, test_x):
+    """The labels as numbers from 0 on without a gap, whatever they were, around ``test_x``."""
+    if min(train_y.min(), test_y.min()) < 0:
+        raise ValueError(f"labels must be >= 0, got {min(train_y.min(), test_y.min())}")
+    both = np.concatenate([train_y.astype(np.uint64), test_y.astype(np.uint64)])
+    numbers = np.unique(both, return_inverse=True)[1].astype(np.int32)
+    return numbers[: len(train_y)], test_x, numbers[len(train_y) :]

@@ -1,12 +1,12 @@
 """A run that begins from another's checkpoint, on other data or for another task."""
 
-import json
 from pathlib import Path
 
 import jax
 
 from jssl import require
 from jssl.cli import build, runs
+from jssl.cli.config import read_json
 from jssl.method import Method, Vars
 from jssl.nn import forward, transfer
 
@@ -34,7 +34,7 @@ def begin(workdir: Path, config, facts: dict, method: Method) -> tuple[dict | No
     require.one_of(WHAT, init_what=config.init_what)
     file = workdir / "data.json"
     if file.exists() and runs.checkpoints(workdir, config).steps():
-        return json.loads(file.read_text())["init_from"], method
+        return read_json(file).get("init_from"), method
     other = runs.load(Path(config.init_from))
     _refuse(config.init_from, other.facts["example"], facts["example"])
     # By way of the host: the mesh of that run is not this one's.

@@ -56,10 +56,11 @@ def pretrain(arguments) -> int:
     if source.content == "tokens":
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
-    method = build.method(cfg, facts, frozen)
-    facts["init_from"], method = transfer.begin(arguments.workdir, cfg, facts, method)
-    facts["dimensions"] = runs.dimensions(method, facts)
-    tx, schedule = build.optimizer(cfg, per_epoch, steps)
+    with require.options_that_fit(f"the method {cfg.method.name}"):
+        method = build.method(cfg, facts, frozen)
+        facts["init_from"], method = transfer.begin(arguments.workdir, cfg, facts, method)
+        facts["dimensions"] = runs.dimensions(method, facts)
+        tx, schedule = build.optimizer(cfg, per_epoch, steps)
     with runs.alone(arguments.workdir):
         runs.begin(arguments.workdir, cfg, facts)
         train = loop.fit(

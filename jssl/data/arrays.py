@@ -15,8 +15,6 @@ Where ``is_test`` is given, ``train`` is what is not test, in file order; withou
 ``train``. A label of -1 means unlabelled.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -129,6 +127,11 @@ def open_arrays(path: str, split: str) -> Samples | Jpegs:
             raise DataError(
                 f"{path}: {key!r} has shape {columns[key].shape}, {n} images need [{n}]"
             )
+    classes = columns.get("classes")
+    if classes is not None and (classes.ndim != 1 or classes.dtype.kind not in "USiu"):
+        raise DataError(
+            f"{path}: 'classes' must be names [k], got {classes.dtype}{list(classes.shape)}"
+        )
     if "target" in columns:
         found = columns["target"]
         if found.ndim != 2 or len(found) != n or found.dtype.kind not in "buif":
@@ -156,13 +159,18 @@ def _load(path: str, split: str) -> dict[str, np.ndarray]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: not an .npz archive of named arrays")
             with file:
-                return _columns(path, split, file)
+                columns = _columns(path, split, file)
+            for key, column in columns.items():
+                if not isinstance(column, np.ndarray):  # a file of another kind in the archive
+                    raise DataError(f"{path}: {key!r} is no array")
+            return columns
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile and numpy answer damaged bytes with nearly any exception
         if "allow_pickle" in str(error):
             raise DataError(f"{path}: holds pickled objects, which are never loaded") from error
-        raise DataError(f"{path}: cannot be read as .npz: {error}") from error
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        raise DataError(f"{path}: cannot be read as .npz: {reason}") from error
 
 
 def _columns(path: str, split: str, file: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
@@ -196,7 +204,8 @@ def _integers(path: str, labels: np.ndarray) -> np.ndarray:
     """Labels as int64 [n]; [n 1], as some sets store them, is [n]."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"{path}: labels must be integers, got {labels.dtype}")
+    if labels.size and not -1 <= labels.min() <= labels.max() < 2**31 - 1:
+        worst = labels.min() if labels.min() < -1 else labels.max()
+        raise DataError(f"{path}: labels must be >= -1 and fit in 31 bits, got {worst}")
     labels = labels.astype(np.int64)
-    if labels.min(initial=0) < -1:
-        raise DataError(f"{path}: labels must be >= -1, got {labels.min()}")
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -12,6 +12,9 @@ Image = Shaped[np.ndarray, "h w c"]
 # Little- and big-endian TIFF and BigTIFF.
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+# Bytes of a decoded TIFF: a damaged header may ask for any number. Pillow has a limit of its own.
+LARGEST = 2**32
+
 # Pillow modes that are not plain channels of samples, and the mode that is.
 _PLAIN_MODE = {
     "1": "L",
@@ -126,6 +129,8 @@ def _tiff(data: bytes) -> np.ndarray:
         convertible = len(tiff.pages) == 1 and bits <= 8 and samples <= 4
         if convertible and (bits < 8 or space in ("PALETTE", "SEPARATED", "YCBCR", "CIELAB")):
             return _pillow(data, None)
+        if series.size * series.dtype.itemsize > LARGEST:
+            raise ValueError(f"it says that it is {list(series.shape)} {series.dtype}")
         try:
             array = series.asarray()
         except ValueError as error:

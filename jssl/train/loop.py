@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
+from jssl import require
 from jssl.method import Method, PyTree
 from jssl.train import processes, shard
 from jssl.train import step as train_step
@@ -96,6 +97,7 @@ def fit(
         donate_argnums=0,
         out_shardings=(run.shardings, shard.replicated(mesh)),
     )
+    trace_step(step_fn, train, run.batch)
     per_epoch = stream.steps_per_epoch
     checkpoint_every = checkpoint_every or per_epoch
     with _Interrupt() as interrupt:
@@ -129,6 +131,22 @@ def fit(
     return train
 
 
+def trace_init(method, tx, seed, batch) -> tuple[Callable[[PyTree], PyTree], PyTree]:
+    """The function of a batch that gives the first state, and what it will be like."""
+
+    def first(batch):
+        return train_step.init(method, tx, seed, batch)
+
+    with require.options_that_fit("the first state"):
+        return first, jax.eval_shape(first, batch)
+
+
+def trace_step(step_fn, train, batch) -> None:
+    """Traces the jitted step, as its first call would, so that options are refused by then."""
+    with require.options_that_fit("the train step"):
+        step_fn.eval_shape(train, batch)
+
+
 class _Run:
     """What the loop carries on the host: pending metrics, the clock, files."""
 
@@ -144,13 +162,10 @@ class _Run:
     def start(self, tx, seed):
         """The newest checkpoint's state, or the first."""
 
-        def first(batch):
-            return train_step.init(self.method, tx, seed, batch)
-
         # Only its shapes count; the batch that comes next is the cheapest to ask for.
         newest = (self.checkpoints.steps() if self.checkpoints else [])[-1:]
-        batch = self.stream.batch(min(newest[0] if newest else 0, self.steps - 1))
-        abstract = jax.eval_shape(first, batch)
+        batch = self.batch = self.stream.batch(min(newest[0] if newest else 0, self.steps - 1))
+        first, abstract = trace_init(self.method, tx, seed, batch)
         self.shardings = shard.state_sharding(self.mesh, abstract)
         abstract = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
