@@ -17,7 +17,7 @@ def load(path: Path) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
     else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             data = tuple(file[name] for name in NAMES)
             views, train_t, test_t = (file.get(name) for name in MORE)
     except Exception as error:  # zipfile and numpy answer damaged bytes with nearly any exception
