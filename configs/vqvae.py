@@ -3,7 +3,7 @@
 jssl pretrain --config vqvae --workdir runs/vqvae
 jssl pretrain --config vqvae:recipe=imagenet,data=folder:IMAGENET --workdir runs/vqvae_imagenet
 
-Not measured yet.
+CIFAR-10 by the protocol of README.md: kNN 32.5 %, linear 38.7 %.
 """
 
 from jssl.cli.recipes import imagenet, small_images
