@@ -108,6 +108,10 @@ def _run(arguments):
         from jssl.cli import evaluation
 
         return evaluation.evaluate(arguments)
+    if arguments.verb == "compare":
+        from jssl.cli import compare
+
+        return compare.compare(arguments)
     from jssl.cli import verbs
 
     return getattr(verbs, arguments.verb)(arguments)

@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _quickstart(verb)
     _pretrain(verb)
     _evaluate(verb)
+    _compare(verb)
     _embed(verb)
     _reconstruct(verb)
     _workdir(verb("report", "write the run as one HTML page"))
@@ -103,6 +104,21 @@ Of a run: writes table.json and what the report shows into its folder. Of a file
     p.add_argument(
         "--rows", help="all, or some of raw_pixels,log_mel,random_encoder,pretrained (default: all)"
     )
+
+
+def _compare(verb):
+    more = """
+
+  jssl compare runs/simclr_0 runs/simclr_1 runs/byol
+  jssl compare runs/* --output comparison.html
+
+The runs must be evaluated, on the same data and by the same protocols. Those that differ in nothing
+but their seed are one row: a mean and half of its 95 % interval. Where there are four runs or more
+it says how well each measure without labels ranks them as the linear probe does."""
+    p = verb("compare", "one table of several evaluated runs, with what they cost", more)
+    p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    _json(p)
+    p.add_argument("--output", type=Path, help="FILE.md or FILE.html, which has plots")
 
 
 def _embed(verb):

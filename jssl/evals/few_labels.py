@@ -72,10 +72,11 @@ def few_labels(
     )
     accuracies = (np.asarray(predicted) == np.asarray(test_y)[None, :]).mean(axis=1)
     l2 = candidates[np.asarray(chosen)]
-    return FewLabels(float(accuracies.mean()), _interval(accuracies), accuracies, l2)
+    return FewLabels(float(accuracies.mean()), interval(accuracies), accuracies, l2)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float] | None:
+def interval(values: Float[np.ndarray, " n"]) -> tuple[float, float] | None:
+    """The 95 % confidence interval of the mean, from Student's t; None for a single value."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit

@@ -1,4 +1,4 @@
-"""How well do scores put the positives first? Curves of a binary decision, ties included."""
+"""How well do scores put the positives first, or all in order? Ties included."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,6 +32,22 @@ def equal_error_rate(positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, 
     after = int(np.argmax(excess >= 0))
     share = -excess[after - 1] / (excess[after] - excess[after - 1])
     return float(false[after - 1] + share * (false[after] - false[after - 1]))
+
+
+def spearman(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    """Rank correlation in [-1, 1], tied values sharing their mean rank; NaN where one is constant.
+
+    Spearman 1904.
+    """
+    ranks = np.stack([_ranks(x), _ranks(y)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    norms = np.sqrt((ranks**2).sum(axis=1))
+    return float(ranks[0] @ ranks[1] / norms.prod()) if norms.all() else float("nan")
+
+
+def _ranks(x):
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _rates(positive, score):

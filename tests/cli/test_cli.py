@@ -139,6 +139,11 @@ def test_evaluate_embed_report(trained, tmp_path):
         assert all(0.1 < value < 1 for value in row.values() if value is not None)
         assert interval is None or interval[0] <= row["linear_10_per_class"] <= interval[1]
 
+    row = json.loads(jssl("compare", trained, "--json").stdout)["rows"][-1]
+    assert row["metrics"]["knn"] == [rows["pretrained"]["knn"]]
+    assert row["cost"]["parameters"] == [inspect(trained)["parameters"]]
+    assert row["cost"]["flops"][0] > 1e5
+
     tuned = ["evaluate", "--workdir", trained, "--protocols", "fine_tuned_10_percent", "--json"]
     rows = json.loads(jssl(*tuned, "--rows", "raw_pixels,pretrained").stdout)
     assert rows["raw_pixels"] == {"fine_tuned_10_percent": None}
