@@ -104,6 +104,10 @@ def _run(arguments):
         from jssl.cli import text
 
         return getattr(text, arguments.verb)(arguments)
+    if arguments.verb == "explain":
+        from jssl.cli import explain
+
+        return explain.explain(arguments)
     if arguments.verb == "evaluate":
         from jssl.cli import evaluation
 

@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     _compare(verb)
     _embed(verb)
     _reconstruct(verb)
+    _explain(verb)
     _workdir(verb("report", "write the run as one HTML page"))
     p = verb(
         "inspect",
@@ -145,6 +146,25 @@ the run's held-out images; the table is then kept as restoration.json, and the r
     p.add_argument("--output", type=Path, help="a folder for the pictures")
     p.add_argument("--limit", type=int, help="only the first so many images")
     p.add_argument("--seed", type=int, default=0, help="of masks and noise (default: 0)")
+
+
+def _explain(verb):
+    more = """
+
+  jssl explain --workdir runs/mae --input PHOTOS
+  jssl explain --workdir runs/mae --other runs/simclr
+
+Of each image, as PNG in the folder explain of the run and in its report: attention (of a ViT: that
+of the last layer, and that through all layers), how far the embedding moves where a patch is
+covered, its gradient, and the nearest training examples. Of each layer: kNN and a linear probe,
+where there are labels, and CKA with the other layers, and with those of another run."""
+    p = verb("explain", "show where the encoder looks and which layers hold what", more)
+    _checkpoint(p)
+    _json(p)
+    _images(p)
+    p.add_argument("--other", type=Path, help="the folder of a run to compare the layers with")
+    text = "so many images, spread evenly over the input (default: 8)"
+    p.add_argument("--limit", type=int, default=8, help=text)
 
 
 def _tokenizer(verb):

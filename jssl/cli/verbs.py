@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.cli import build, config, evaluation, pictures, runs, text, transfer
+from jssl.cli import build, config, evaluation, inputs, pictures, runs, text, transfer
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.losses import spread
 from jssl.train import loop, shard
@@ -163,10 +163,10 @@ def embed(arguments) -> int:
     if arguments.output.suffix not in (".npz", ".parquet"):
         raise ValueError(f"--output takes FILE.npz or FILE.parquet, got {arguments.output}")
     trained = runs.load(arguments.workdir, arguments.step)
-    source = _open_input(trained, arguments)
+    source = inputs.open_input(trained, arguments)
     examples = data.read_all(source)
     (vectors,) = runs.embedded(trained, examples)
-    names = _names(source, examples)
+    names = inputs.names(source, examples)
     if arguments.output.suffix == ".npz":
         np.savez(arguments.output, name=np.array(names), embedding=vectors, label=examples["label"])
     else:
@@ -177,33 +177,6 @@ def embed(arguments) -> int:
         parquet.write_table(pyarrow.table(columns), arguments.output)
     print(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {arguments.output}")
     return 0
-
-
-def _open_input(trained, arguments):
-    """The images, texts or recordings of ``--input``, made to be like those of the run."""
-    kinds = {"image": "folder", "tokens": "text", "signal": "audio"}
-    kind = next(kinds[name] for name in trained.facts["example"] if name in kinds)
-    given, _, _ = arguments.input.partition(":")
-    spec = arguments.input if given in data.KINDS else f"{kind}:{arguments.input}"
-    of = spec.partition(":")[0]
-    if (of if of in kinds.values() else "folder") != kind:
-        are = {"text": "texts", "folder": "images", "audio": "recordings"}[kind]
-        raise ValueError(f"{arguments.workdir} is a run on {are}: --input can only be of {are}")
-    with trained.config.unlocked(), trained.config.ignore_type():
-        section = trained.config.data
-        if kind == "audio" and spec != section.source:  # other names, of which nothing is known
-            section.pattern = section.held = None
-        section.source, section.eval_source = spec, None
-        if kind == "folder":
-            shape, _ = trained.facts["example"]["image"]
-            section.size, section.channels = section.size or min(shape[:2]), shape[2]
-    return runs.open_data(trained.config, arguments.split, pack=False)
-
-
-def _names(source, examples) -> list[str]:
-    """The file names of examples, or their numbers."""
-    names = source.names or [str(i) for i in range(len(source))]
-    return [names[i] for i in examples["index"]]
 
 
 def reconstruct(arguments) -> int:
@@ -219,7 +192,7 @@ def reconstruct(arguments) -> int:
     if own:
         _, source, seen = runs.open_labelled(trained.config)
     else:
-        source, seen = _open_input(trained, arguments), None
+        source, seen = inputs.open_input(trained, arguments), None
     source = dataclasses.replace(source, rows=source.rows[: arguments.limit])
     examples = data.read_all(source)
     filled = pictures.fill(trained, examples, arguments.seed)
@@ -238,11 +211,11 @@ def reconstruct(arguments) -> int:
 
 
 def _write_pictures(output: Path, source, examples, filled) -> int:
-    names = _names(source, examples)
+    names = inputs.names(source, examples)
     paths = pictures.targets(output, names)
     if source.names is not None:
-        inputs = {Path(source.place(i)).resolve() for i in range(len(source))}
-        lost = next((path for path in paths if path.resolve() in inputs), None)
+        given = {Path(source.place(i)).resolve() for i in range(len(source))}
+        lost = next((path for path in paths if path.resolve() in given), None)
         if lost is not None:
             raise ValueError(f"--output would overwrite the input {lost}: choose another folder")
     done = 0

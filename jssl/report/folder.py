@@ -20,6 +20,7 @@ class Run(NamedTuple):
     metrics: one dict a line of ``metrics.jsonl``, in order of step.
     restoration: a result of `jssl.evals.restoration.table`; most runs have none.
     pictures, embedding: arrays by name.
+    explained, layers: what `jssl explain` found; most runs have none.
     problems: by file name, what is the matter with it.
     """
 
@@ -31,6 +32,8 @@ class Run(NamedTuple):
     restoration: dict[str, Any] | None
     pictures: dict[str, np.ndarray] | None
     embedding: dict[str, np.ndarray] | None
+    explained: dict[str, np.ndarray] | None
+    layers: dict[str, Any] | None
     problems: dict[str, str]
 
 
@@ -57,6 +60,8 @@ def read(workdir: Path) -> Run:
         restoration=content("restoration.json", _dict, expected=False),
         pictures=content("pictures.npz", _arrays),
         embedding=content("embedding.npz", _arrays),
+        explained=content("explain.npz", _arrays, expected=False),
+        layers=content("explain.json", _dict, expected=False),
         problems=problems,
     )
 

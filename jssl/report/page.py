@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jssl import __version__
-from jssl.report import curves, maps, pictures
+from jssl.report import curves, explained, maps, pictures
 from jssl.report.folder import Run, last, number, read
 
 COLUMNS = {
@@ -25,10 +25,11 @@ def write(workdir: str | os.PathLike) -> Path:
     """Write ``report.html`` into a run's folder and return its path.
 
     Made from those of ``config.json``, ``command.json``, ``metrics.jsonl``, ``table.json``,
-    ``restoration.json``, ``pictures.npz`` and ``embedding.npz`` that are there and can be read; in
-    place of a part whose file is missing or damaged stands a line that says so, but for
-    ``restoration.json``, which only methods that fill something in have. The page needs no network
-    and no other file. Raises ``FileNotFoundError`` where there is no such folder.
+    ``restoration.json``, ``pictures.npz``, ``embedding.npz``, ``explain.npz`` and ``explain.json``
+    that are there and can be read; in place of a part whose file is missing or damaged stands a
+    line that says so, but for those of `jssl explain` and ``restoration.json``, which few runs
+    have. The page needs no network and no other file. Raises ``FileNotFoundError`` where there is
+    no such folder.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -51,6 +52,9 @@ def render(run: Run) -> str:
         _section("How well it restores", "restoration.json", run, _restoration),
         _section("Map of the embedding", "embedding.npz", run, _map),
         _section("Nearest neighbours", "embedding.npz", run, _neighbours),
+        _section("Where it looks", "explain.npz", run, explained.looks),
+        _section("Nearest training examples", "explain.npz", run, explained.neighbours),
+        _section("What each layer holds", "explain.json", run, explained.layers),
         _section("Configuration", "config.json", run, _configuration),
         _section("Repeat this run", "command.json", run, _repeat),
     ]

@@ -54,13 +54,13 @@ def views(arrays: dict[str, np.ndarray]) -> str:
         )
     rows = {"original": originals}
     rows |= {f"view {i + 1}": augmented[:, i] for i in range(augmented.shape[1])}
-    return _grid(rows)
+    return grid(rows)
 
 
 def reconstructions(arrays: dict[str, np.ndarray]) -> str:
     """What the method filled in, a row each as the run named them; empty where there is none."""
     names = [str(name) for name in arrays.get("reconstruct_names", ())]
-    return _grid({name: arrays[f"reconstruct_{name}"] for name in names}) if names else ""
+    return grid({name: arrays[f"reconstruct_{name}"] for name in names}) if names else ""
 
 
 def restoration(result: dict[str, Any]) -> str:
@@ -95,15 +95,16 @@ def restoration(result: dict[str, Any]) -> str:
     )
 
 
-def _grid(rows: dict[str, np.ndarray]) -> str:
+def grid(rows: dict[str, np.ndarray]) -> str:
+    """Pictures, a row for each name, a column an image; at most eight of them."""
     columns = min(SHOWN, *(len(images) for images in rows.values()))
     cells = [
         f'<div class="name">{html.escape(name)}</div>'
         + "".join(img(image, f"{name}, image {i + 1}") for i, image in enumerate(images[:columns]))
         for name, images in rows.items()
     ]
-    grid = f'<div class="pictures" style="--n:{columns}">{"".join(cells)}</div>'
-    return f'<div class="wide">{grid}</div>'
+    table = f'<div class="pictures" style="--n:{columns}">{"".join(cells)}</div>'
+    return f'<div class="wide">{table}</div>'
 
 
 def agreement(unit: np.ndarray, labels: np.ndarray, count: int) -> float | None:

@@ -1,8 +1,6 @@
 """What a method fills in, as a user meets it: pictures of a folder, and the table beside them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -18,17 +16,8 @@ pytestmark = pytest.mark.xdist_group("of_one_mae")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """An MAE of two steps."""
-    workdir = tmp_path_factory.mktemp("runs") / "mae"
-    arguments = ["--config", "mae", "--workdir", workdir, "--quiet"]
-    arguments += ["--config.encoder.dim=16", "--config.encoder.depth=1", "--config.encoder.heads=2"]
-    arguments += ["--config.method.dim=16", "--config.method.heads=2", "--config.train.steps=2"]
-    arguments += ["--config.data.limit=64", "--config.train.batch_size=16"]
-    arguments += ["--config.eval.every_epochs=0", "--config.eval.limit=70"]
-    command = [sys.executable, "-m", "jssl", "pretrain", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
-    return workdir
+def trained(tiny_mae):
+    return tiny_mae
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from jssl.report import curves, folder, maps, page
 
 RNG = np.random.default_rng(0)
-VOID = {"meta", "img", "line", "polyline", "circle", "path", "br"}
+VOID = {"meta", "img", "line", "polyline", "circle", "path", "rect", "br"}
 SECTIONS = {
     "Results": "table.json",
     "Training": "metrics.jsonl",
@@ -18,6 +18,9 @@ SECTIONS = {
     "How well it restores": "restoration.json",
     "Map of the embedding": "embedding.npz",
     "Nearest neighbours": "embedding.npz",
+    "Where it looks": "explain.npz",
+    "Nearest training examples": "explain.npz",
+    "What each layer holds": "explain.json",
     "Configuration": "config.json",
     "Repeat this run": "command.json",
 }
@@ -39,6 +42,20 @@ RESTORATION = {
         "reconstruction (true)": {"psnr": 17.0, "ssim": 0.7, "psnr_hidden": None},
     },
     "notes": ["told the true <b>", "seen"],
+}
+
+
+OPTIONAL = {"restoration.json", "explain.npz", "explain.json"}
+LAYERS = {
+    "layers": {
+        "block_0": {"width": 8, "knn": 0.5, "linear": 0.625},
+        "<b>": {"width": 8, "knn": 0.75, "linear": 0.5},
+    },
+    "cka": [[1.0, 0.25], [0.25, 1.0]],
+    "other": "runs/<i>",
+    "other_layers": ["a"],
+    "other_cka": [[0.375], [0.875]],
+    "examples": [40, 20],
 }
 
 
@@ -92,6 +109,7 @@ def workdir(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"dimensions": 16}))
     (tmp_path / "table.json").write_text(json.dumps({"rows": table}))
     (tmp_path / "restoration.json").write_text(json.dumps(RESTORATION))
+    (tmp_path / "explain.json").write_text(json.dumps(LAYERS))
     lines = "".join(json.dumps(line) + "\n" for line in measurements())
     (tmp_path / "metrics.jsonl").write_text(lines)
     np.savez(
@@ -103,6 +121,17 @@ def workdir(tmp_path):
             "reconstruct_original": images(4, 12, 12, 3),
             "reconstruct_masked <i>": images(4, 12, 12, 3),
         },
+    )
+    np.savez(
+        tmp_path / "explain.npz",
+        shown=np.array(["image", "occlusion"]),
+        shown_image=images(2, 12, 12, 3),
+        shown_occlusion=images(2, 12, 12, 3),
+        label=np.array([0, 2]),
+        neighbours=images(2, 4, 12, 12, 3),
+        neighbour_label=np.array([[0, 1, 2, 0], [2, 2, 2, -1]]),
+        similarity=RNG.random((2, 4)),
+        class_names=np.array(["cat", "dog", "<img src=x>"]),
     )
     labels = np.arange(60) % 3
     np.savez(
@@ -202,10 +231,22 @@ def test_restoration_is_a_table_in_which_what_was_told_the_answer_is_never_best(
     assert "Told the true &lt;b&gt;. Seen." in text
 
 
-def test_a_run_that_restores_nothing_has_no_section_of_it(workdir):
-    (workdir / "restoration.json").unlink()
+@pytest.mark.parametrize("file", sorted(OPTIONAL))
+def test_what_few_runs_have_is_not_missed(workdir, file):
+    (workdir / file).unlink()
     outline = Outline(page.write(workdir).read_text(encoding="utf-8"))
-    assert set(outline.sections) == set(SECTIONS) - {"How well it restores"}
+    assert set(outline.sections) == {title for title, needs in SECTIONS.items() if needs != file}
+
+
+def test_the_best_layer_stands_out_and_likeness_is_drawn(workdir):
+    text = page.write(workdir).read_text(encoding="utf-8")
+    part = text[text.index("What each layer holds") : text.index("<h2>Configuration")]
+    best = re.findall(r'class="best"><span>([\d.]+) %', part)
+    assert best == ["62.5", "75.0"]
+    assert re.findall(r">(\d+)</text>", part) == ["100", "25", "25", "100", "38", "88"]
+    part = text[text.index("Nearest training examples") : text.index("What each layer holds")]
+    kinds = re.findall(r'class="(same|other|)"', part)
+    assert kinds == ["same", "other", "other", "same", "same", "same", "same", ""]
 
 
 DAMAGES = [
@@ -213,7 +254,7 @@ DAMAGES = [
     for file in sorted(set(SECTIONS.values()))
     for damage in ("missing", "cut", "empty", "nonsense", "array")
     # The rule there, and tested for itself.
-    if (file, damage) not in [("metrics.jsonl", "cut"), ("restoration.json", "missing")]
+    if (file, damage) != ("metrics.jsonl", "cut") and (file not in OPTIONAL or damage != "missing")
 ]
 
 
@@ -238,7 +279,7 @@ def test_missing_or_damaged_file_leaves_out_its_sections_alone(workdir, file, da
 def test_empty_folder_still_gives_a_page_and_no_folder_an_error(tmp_path):
     outline = Outline(page.write(tmp_path).read_text(encoding="utf-8"))
     assert all("Left out" in text for text in outline.sections.values())
-    assert len(outline.sections) == len(SECTIONS) - 1
+    assert set(outline.sections) == {t for t, needs in SECTIONS.items() if needs not in OPTIONAL}
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         page.write(tmp_path / "none")
 
