@@ -3,6 +3,9 @@
 import json
 import sys
 
+import jax
+import numpy as np
+
 from jssl import data
 from jssl.augment import audio
 from jssl.cli import build, config, fine_tune, pictures, runs, saved
@@ -14,6 +17,7 @@ from jssl.method import Features
 ROWS = ("raw_pixels", "log_mel", "random_encoder", "pretrained")
 # Of what there is no encoder in, the data it is of.
 BASELINES = {"raw_pixels": "image", "log_mel": "signal"}
+VIEWED, VIEWS = 1000, 10  # test images, and views of each, of what is measured with views
 
 
 def evaluate(arguments) -> int:
@@ -38,6 +42,7 @@ def evaluate(arguments) -> int:
                 raise ValueError(f"{name} is of {of}, the run is on {cfg.data.source}")
             wanted.remove(name)
     k = min(cfg.eval.k, len(train["label"]))
+    viewed = "unlabelled" in chosen and "image" in test
     rows = {}
     for name in wanted:
         if not arguments.json:
@@ -63,6 +68,7 @@ def evaluate(arguments) -> int:
             num_classes=trained.facts["num_classes"],
             protocols=[name for name in chosen if name in PROTOCOLS],
             k=k,
+            views=_views(run, test) if viewed and name not in BASELINES else None,
         )
         if "fine_tuned_10_percent" in chosen:
             tuned = None if name in BASELINES else fine_tune.fine_tune(run, source, train, test)
@@ -108,6 +114,27 @@ def _classifier(run, test) -> float | None:
     if said.shape[1] != classes or run.config.method.get("task") not in (None, "classification"):
         return None
     return float((said.argmax(axis=1) == test["label"]).mean())
+
+
+def _views(run, test) -> np.ndarray:
+    """Embeddings [n q d] of views of some test images, drawn as the run's own training draws them.
+
+    In pairs, of each the first by ``augment`` and the second by ``augment2``.
+    """
+    views, method = build.views(run.config), run.method
+    params, state = run.train.params, run.train.state
+
+    def embed(key, batch):
+        key = jax.random.fold_in(key, batch["index"][0])
+        pair = views.restore(views.views(key, batch))
+        n, _, *shape = pair.shape
+        seen = method.embed(params, state, {"image": pair.reshape(2 * n, *shape)})
+        return Features(seen.pooled.reshape(n, -1), None)
+
+    some = {name: test[name][:VIEWED] for name in ("image", "index")}
+    keys = jax.random.split(jax.random.key(run.config.seed), VIEWS // 2)
+    pairs = [features.extract(jax.tree_util.Partial(embed, key), some) for key in keys]
+    return np.stack(pairs, axis=1).reshape(len(some["index"]), VIEWS, -1)
 
 
 def _log_mel(cfg, train, test):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jssl.evals import anomaly, clustering, collapse, retrieval, spectrum
+from jssl.evals import anomaly, clid, clustering, collapse, retrieval, spectrum
 from jssl.evals.calibration import expected_calibration_error
 from jssl.evals.few_labels import FewLabels, few_labels
 from jssl.evals.knn import sweep
@@ -24,6 +24,7 @@ from jssl.losses import spread
 
 SWEEP = (1, 5, 10, 20, 50, 100, 200)  # as many of them as there are training examples
 UNIFORM = 2_000  # examples, in the pairs of which uniformity is measured
+NEAR = 4_000  # examples, among which CLID looks for neighbours
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,11 +102,14 @@ def _regression(given: Labelled) -> dict[str, float] | None:
 
 def _unlabelled(given: Labelled) -> dict[str, float | None]:
     x = jnp.asarray(given.test_x)
-    drawn = np.random.default_rng(given.seed).permutation(len(x))[:UNIFORM]
+    order = np.random.default_rng(given.seed).permutation(len(x))
+    near = x[order[:NEAR]]
     return {
         "rankme": float(collapse.effective_rank(x)),
         "alpha_req": spectrum.alpha_req(x),
-        "uniformity": float(spread.uniformity(x[drawn])),
+        "uniformity": float(spread.uniformity(x[order[:UNIFORM]])),
+        "cluster_learnability": clid.cluster_learnability(near, seed=given.seed),
+        "intrinsic_dimension": clid.intrinsic_dimension(near),
     } | _of_views(given)
 
 

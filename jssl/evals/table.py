@@ -113,12 +113,17 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         (f"{key.replace('_', ' ')}: {metric}", [_number(row, key, metric) for row in rows.values()])
         for key in measured
         if key not in titles
-        for metric in next((row[key] for row in rows.values() if row[key]), {"": None})
+        for metric in _metrics(rows, key)
     ]
     if lines:
         first, cells = zip(*lines, strict=True)
         blocks.append(_grid(first, names, cells))
     return "\n\n".join(blocks)
+
+
+def _metrics(rows: Mapping[str, Mapping[str, Any]], key: str) -> Sequence[str]:
+    """Those that any row has, in the order in which they come."""
+    return list(dict.fromkeys(m for row in rows.values() for m in row[key] or ())) or [""]
 
 
 def _grid(names: Sequence[str], titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -71,3 +71,13 @@ def test_text_table_in_percent():
     assert lines[1].split() == ["raw", "pixels", "83.5", "%", "80.0", "%", "–"]
     assert lines[2].split() == ["pretrained", "90.0", "%", "100.0", "%", "71.2", "%"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_metrics_that_some_rows_lack_have_a_line():
+    rows = {"a": {"x": {"one": 1.0}}, "b": {"x": {"one": 2.0, "two": 3.0}}, "c": {"x": None}}
+    lines = [line.split() for line in format_table(rows).splitlines()]
+    assert lines == [
+        ["a", "b", "c"],
+        ["x:", "one", "1", "2", "–"],
+        ["x:", "two", "–", "3", "–"],
+    ]
