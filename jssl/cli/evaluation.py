@@ -9,7 +9,8 @@ import numpy as np
 from jssl import data
 from jssl.augment import audio
 from jssl.cli import build, config, fine_tune, pictures, runs, saved
-from jssl.evals import features, table
+from jssl.evals import features, robustness, table
+from jssl.evals.linear import linear_probe
 from jssl.evals.protocols import PROTOCOLS
 from jssl.method import Features
 
@@ -17,6 +18,7 @@ from jssl.method import Features
 ROWS = ("raw_pixels", "log_mel", "random_encoder", "pretrained")
 # Of what there is no encoder in, the data it is of.
 BASELINES = {"raw_pixels": "image", "log_mel": "signal"}
+CORRUPTED = 2000  # test images
 VIEWED, VIEWS = 1000, 10  # test images, and views of each, of what is measured with views
 
 
@@ -24,7 +26,9 @@ def evaluate(arguments) -> int:
     """A baseline of the data itself, the random encoder and the pretrained one, all alike."""
     if arguments.embeddings is not None:
         return _evaluate_file(arguments)
-    chosen = _chosen("protocol", arguments.protocols, [*PROTOCOLS, *table.OF_RUNS])
+    chosen = _chosen(
+        "protocol", arguments.protocols, [*PROTOCOLS, *table.OF_RUNS, *table.OF_IMAGES]
+    )
     wanted = _chosen("row", arguments.rows or "all", ROWS)
     trained = runs.load(arguments.workdir, arguments.step)
     cfg = trained.config
@@ -76,6 +80,10 @@ def evaluate(arguments) -> int:
         if "classifier" in chosen:
             told = None if name in BASELINES else _classifier(run, test)
             rows[name]["classifier"] = told
+        if "corruptions" in chosen:
+            given = train, test, train_x, test_x
+            images = "image" in test
+            rows[name]["corruptions"] = _corruptions(run, name, *given) if images else None
     runs.write_json(arguments.workdir / "table.json", rows)
     print(json.dumps(rows) if arguments.json else table.format_table(rows))
     return 0
@@ -114,6 +122,26 @@ def _classifier(run, test) -> float | None:
     if said.shape[1] != classes or run.config.method.get("task") not in (None, "classification"):
         return None
     return float((said.argmax(axis=1) == test["label"]).mean())
+
+
+def _corruptions(run, name, train, test, train_x, test_x) -> dict[str, float]:
+    """What a linear probe of clean training images says of corrupted test images."""
+    if name == "raw_pixels":
+
+        def encode(images):
+            return table.raw_pixels(train["image"], images)[1]
+
+    else:
+        embed = jax.tree_util.Partial(run.method.embed, run.train.params, run.train.state)
+
+        def encode(images):
+            return features.extract(embed, {"image": images})
+
+    labels = train["label"], test["label"]
+    data = (train_x, labels[0], test_x, labels[1])
+    probe = linear_probe(*data, num_classes=run.facts["num_classes"])
+    images = test["image"][:CORRUPTED]
+    return robustness.under_corruptions(encode, probe, images, labels[1][:CORRUPTED])
 
 
 def _views(run, test) -> np.ndarray:

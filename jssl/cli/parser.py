@@ -100,7 +100,7 @@ Of a run: writes table.json and what the report shows into its folder. Of a file
         help="all, or some of knn,linear,linear_10_per_class (the default),linear_1_per_class,"
         "linear_5_per_class,linear_1_percent,linear_10_percent,knn_sweep,calibration,regression,"
         "clustering,retrieval,verification,anomaly,unlabelled, and of a run "
-        "fine_tuned_10_percent (trains the encoder on: minutes)",
+        "classifier, corruptions, fine_tuned_10_percent (trains the encoder on: minutes)",
     )
     p.add_argument(
         "--rows", help="all, or some of raw_pixels,log_mel,random_encoder,pretrained (default: all)"

@@ -83,6 +83,13 @@ def linear_probe(
     )
 
 
+def probabilities(fit: LinearProbe, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+    """What a probe says of each class, rows summing to 1."""
+    logits = (x - fit.mean) / fit.scale @ fit.weights + fit.bias
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def check_candidates(l2_candidates: Sequence[float]) -> np.ndarray:
     """The candidates as an array; a ``ValueError`` unless there is one and all are > 0."""
     candidates = np.asarray(l2_candidates, float)

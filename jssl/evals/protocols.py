@@ -18,7 +18,7 @@ from jssl.evals import anomaly, clid, clustering, collapse, retrieval, spectrum
 from jssl.evals.calibration import expected_calibration_error
 from jssl.evals.few_labels import FewLabels, few_labels
 from jssl.evals.knn import sweep
-from jssl.evals.linear import LinearProbe, linear_probe
+from jssl.evals.linear import LinearProbe, linear_probe, probabilities
 from jssl.evals.regression import regression_probe
 from jssl.losses import spread
 
@@ -86,11 +86,8 @@ def _clustering(given: Labelled) -> dict[str, float]:
 
 
 def _calibration(given: Labelled) -> dict[str, float]:
-    fit = given.probe
-    logits = (np.asarray(given.test_x) - fit.mean) / fit.scale @ fit.weights + fit.bias
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-    return {"ece": expected_calibration_error(probabilities, given.test_y)}
+    said = probabilities(given.probe, np.asarray(given.test_x))
+    return {"ece": expected_calibration_error(said, given.test_y)}
 
 
 def _regression(given: Labelled) -> dict[str, float] | None:

@@ -27,6 +27,8 @@ OF_RUNS = {
     "fine_tuned_10_percent": "fine-tuned, 10 % of the labels",
     "classifier": "its own classifier",
 }
+# Of the images of a run, several metrics each.
+OF_IMAGES = ("corruptions",)
 LARGEST_SIDE = 32  # of the pictures whose pixels are a baseline
 
 
