@@ -109,9 +109,10 @@ def _run(arguments):
 
         return explain.explain(arguments)
     if arguments.verb == "evaluate":
-        from jssl.cli import evaluation
+        from jssl.cli import evaluation, segmentation
 
-        return evaluation.evaluate(arguments)
+        by = evaluation if arguments.masks is None else segmentation
+        return by.evaluate(arguments)
     if arguments.verb == "compare":
         from jssl.cli import compare
 

@@ -94,6 +94,11 @@ Of a run: writes table.json and what the report shows into its folder. Of a file
     )
     p.add_argument("--step", type=int, help="the checkpoint of this step (default: the newest)")
     _json(p)
+    text = "of a run: segment the images of FOLDER/images by a linear head; FOLDER/masks has "
+    text += "NAME.png for each, a class a value (255: none)"
+    p.add_argument("--masks", type=Path, metavar="FOLDER", help=text)
+    text = "a value of the masks that does not count; may be given more than once"
+    p.add_argument("--ignore", type=int, action="append", help=text)
     p.add_argument(
         "--protocols",
         default="knn,linear,linear_10_per_class",

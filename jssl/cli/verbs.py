@@ -246,4 +246,5 @@ def quickstart(arguments) -> int:
     print(f"pretrained in {time.perf_counter() - began:.0f} s\n", flush=True)
     arguments.protocols, arguments.rows = ",".join(table.DEFAULT), "all"
     arguments.embeddings, arguments.step, arguments.json = None, None, False
+    arguments.masks, arguments.ignore = None, None
     return evaluation.evaluate(arguments) or report(arguments)
