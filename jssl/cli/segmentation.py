@@ -26,13 +26,14 @@ def evaluate(arguments) -> int:
         raise ValueError(f"{arguments.workdir} is no run on images: nothing to segment")
     ignored = arguments.ignore or []
     train, test, classes = _read(trained, arguments.masks, ignored)
+    names = {f"iou_{i}": f"iou_{value}" for i, value in enumerate(classes)}
     rows, others = {}, {"random_encoder": runs.load(arguments.workdir, trained=False)}
     for name in ROWS:
         if not arguments.json:
             print(f"evaluating {name.replace('_', ' ')} ...", file=sys.stderr, flush=True)
         dense = _colours if name == "raw_pixels" else _tokens(others.get(name, trained))
         found = segmentation.segment(dense, *train, *test, num_classes=len(classes))
-        rows[name] = {"segmentation": found}
+        rows[name] = {"segmentation": {names.get(key, key): v for key, v in found.items()}}
     runs.write_json(
         arguments.workdir / "segmentation.json",
         {

@@ -63,6 +63,8 @@ def test_masks_of_a_folder_are_found_in_tokens(tiny_mae, tmp_path, capsys):
     assert kept["classes"] == [1, 2]
     assert sum(kept["images"]) == 24
     assert list(found) == ["raw_pixels", "random_encoder", "pretrained"]
+    metrics = ["miou", "pixel_accuracy", "iou_1", "iou_2"]
+    assert all(list(row["segmentation"]) == metrics for row in found.values())
     assert found["raw_pixels"]["segmentation"]["miou"] > 0.95
     assert found["pretrained"]["segmentation"]["miou"] > 0.6
     for wrong in (["--rows", "all"], ["--ignore", "3", "--ignore", "1"]):
