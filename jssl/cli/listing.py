@@ -9,6 +9,7 @@ SOURCES = {
     "bundled": "12,000 + 2,000 Fashion-MNIST images that come with jssl",
     "folder:PATH": "image files in class folders, or flat without labels",
     "arrays:FILE.npz": "arrays image and label, or JPEG bytes",
+    "pairs:PATH[@CAPTION[@LABEL]]": "images with captions: a folder or zip with captions.json(l)",
     "text:PATH": "texts: .txt, .jsonl, .csv or .tsv, or a folder with a class a file or folder",
     "tfds:NAME[/SPLIT]": "a prepared TensorFlow Datasets set",
 }

@@ -291,6 +291,9 @@ def describe_example(source) -> dict:
     }
     if source.target_shape is not None:
         example["target"] = [list(source.target_shape), "float32"]
+    if source.captioned:
+        beside = source.reader.beside(int(source.rows[0]))
+        example |= {name: [list(x.shape), str(x.dtype)] for name, x in beside.items()}
     return example
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jssl import require
 from jssl.cli import runs
 from jssl.data.documents import read_documents
+from jssl.data.pairs import read_captions
 from jssl.data.tokenizer import load_tokenizer, train_tokenizer
 from jssl.evals import compression
 from jssl.nn import sampling
@@ -33,26 +34,35 @@ def tokenizer(arguments) -> int:
 
 
 def keep_tokenizer(config, workdir: Path) -> None:
-    """Of a run on texts: puts its tokenizer into its folder, and that into the config.
+    """Of a run on texts or captions: puts its tokenizer into its folder, and that into the config.
 
     It is the one already there, or that of ``data.tokenizer``, or one of ``data.vocabulary``
-    tokens trained on the texts.
+    tokens trained on the texts or captions; in captions a word is the same in any case and place.
     """
     kind, _, path = config.data.source.partition(":")
-    if kind != "text":
+    if kind not in ("text", "pairs"):
         return
     file = workdir / "tokenizer.json"
     if not file.exists() and jax.process_index() == 0:
         if config.data.tokenizer is not None:
             made = load_tokenizer(config.data.tokenizer)
         else:
-            made = train_tokenizer(read_documents(path).texts, config.data.vocabulary)
+            made = train_tokenizer(
+                _texts(kind, path), config.data.vocabulary, alike=kind == "pairs"
+            )
         workdir.mkdir(parents=True, exist_ok=True)
         made.save(str(file.with_suffix(".partial")))
         file.with_suffix(".partial").rename(file)
     processes.said_by_first(None)  # it is there
     with config.unlocked():
         config.data.tokenizer = str(file)
+
+
+def _texts(kind, path):
+    if kind == "text":
+        return read_documents(path).texts
+    captions = read_captions(path)
+    return [text for text, test in zip(captions.texts, captions.test, strict=True) if not test]
 
 
 def fill(arguments) -> int:

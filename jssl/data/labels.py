@@ -1,4 +1,4 @@
-"""Few labels: which of a set's are kept."""
+"""Which examples are held out, and of few labels which are kept."""
 
 import hashlib
 
@@ -51,6 +51,12 @@ def kept(reader, rows: np.ndarray, labels: float, seed: int) -> np.ndarray:
         drawn = [hashed(f"labels:{seed}:{reader.identity(int(row))}") for row in rows[members]]
         chosen.append(members[np.argsort(np.array(drawn, np.uint64), kind="stable")[:count]])
     return np.sort(np.concatenate(chosen))
+
+
+def held_out(identities: list[str], share: float, seed: int) -> np.ndarray:
+    """Which examples are held out, [n] bool: a hash of (seed, identity) falls below ``share``."""
+    threshold = int(share * 2**64)
+    return np.array([hashed(f"{seed}:{x}") < threshold for x in identities], bool)
 
 
 def hashed(text: str) -> int:

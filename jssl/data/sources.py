@@ -1,5 +1,5 @@
 """Data sources by one spec string: `bundled`, `arrays:FILE.npz`, `folder:PATH`, `tfds:NAME`,
-`text:PATH`, `audio:PATH`.
+`text:PATH`, `audio:PATH`, `pairs:PATH`.
 
 A source is a reader (one split of one set) seen through a choice of rows and a shape for images.
 It is picklable, and a worker process that unpickles it opens the files itself.
@@ -17,7 +17,8 @@ from jssl.data.audio import Recordings
 from jssl.data.bad import DataError, Undecodable
 from jssl.data.decode import to_channels, to_square
 from jssl.data.folder import Folder
-from jssl.data.labels import hashed, kept
+from jssl.data.labels import held_out, kept
+from jssl.data.pairs import Pairs
 from jssl.data.prepared import open_prepared
 from jssl.data.texts import Texts
 
@@ -73,6 +74,7 @@ KINDS: dict[str, Callable[..., Reader]] = {
     "tfds": open_prepared,
     "text": Texts,
     "audio": Recordings,
+    "pairs": Pairs,
 }
 
 
@@ -92,7 +94,7 @@ class Source:
     ``index``. Keys of a recording: ``signal`` [t] float32, ``samples`` int32, how many of them
     are not padding, ``label`` and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or
     float32, ``label`` int32 (-1: unlabelled), ``index`` int32, the position in this source, and, of
-    an .npz that has some, ``target`` [k] float32.
+    an .npz that has some, ``target`` [k] float32; of pairs also ``tokens`` and ``segments``.
 
     reader: the split that is read.
     rows: [n] the reader's records that are in this source, in order.
@@ -125,6 +127,11 @@ class Source:
         """[k] of the numbers to be told of each image, or None where there are none."""
         targets = getattr(self.reader, "targets", None)
         return None if targets is None else targets.shape[1:]
+
+    @property
+    def captioned(self) -> bool:
+        """Whether an image has a caption beside it."""
+        return hasattr(self.reader, "beside")
 
     @property
     def name(self) -> str:
@@ -183,9 +190,9 @@ class Source:
         if self.size is not None:
             image = to_square(image, self.size)
         example = {"image": image, "label": np.int32(label), "index": np.int32(i)}
-        if self.target_shape is None:
-            return example
-        return example | {"target": self.reader.targets[row]}
+        if self.target_shape is not None:
+            example["target"] = self.reader.targets[row]
+        return example | (self.reader.beside(row) if self.captioned else {})
 
     def place(self, i: int) -> str:
         """Where example ``i`` is, for people: a path, or file and row."""
@@ -217,7 +224,8 @@ def open_source(
         spec: ``bundled`` (12,000 + 2,000 Fashion-MNIST images), ``arrays:FILE.npz`` (layouts: see
             `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`), ``text:PATH``
             (rows of its tokens, see `jssl.data.documents.read_documents`), ``audio:PATH`` (signals,
-            see `jssl.data.audio.Recordings`) or
+            see `jssl.data.audio.Recordings`), ``pairs:PATH`` (images with captions, see
+            `jssl.data.pairs.read_captions`) or
             ``tfds:NAME[/CONFIG][:VERSION][/SPLIT][@DIR]`` (see `jssl.data.prepared`).
         split: ``train`` or ``test``; what else a set has.
         limit: only the first this many examples of the split, in the set's own order: an npz's
@@ -228,8 +236,8 @@ def open_source(
         part: ``all``, ``fit`` (not held out) or ``holdout``, taken after ``limit``.
         size: takes each image's central square and resizes it to [size size c], antialiased.
         channels: converts between grey, grey + alpha, RGB and RGB + alpha (1 to 4).
-        tokenizer: of texts, the path of a ``tokenizer.json``.
-        length: of texts, tokens in a row, which is what an example is.
+        tokenizer: of texts and captions, the path of a ``tokenizer.json``.
+        length: of texts and captions, tokens in a row, which is what an example of texts is.
         pack: of texts, whether rows are filled with document after document, which have no labels
             then, or hold one each. Limit and holdout choose documents either way.
         rate, seconds: of recordings, samples a second and how long an example is.
@@ -244,12 +252,13 @@ def open_source(
     kind, _, path = spec.partition(":")
     if kind not in KINDS:
         raise DataError(
-            "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME, text:PATH or "
-            f"audio:PATH, got {spec!r}"
+            "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME, text:PATH, "
+            f"audio:PATH or pairs:PATH, got {spec!r}"
         )
     _check_options(limit, holdout, part, size, channels)
-    own = {"text": (tokenizer, length), "audio": (rate, seconds, pattern, held)}.get(kind, ())
-    reader = KINDS[kind](path, split, *own)
+    of_text = tokenizer, length
+    of_kind = {"text": of_text, "audio": (rate, seconds, pattern, held), "pairs": of_text}
+    reader = KINDS[kind](path, split, *of_kind.get(kind, ()))
     rows = np.arange(len(reader))[:limit]
     if reader.labels is not None and limit is not None:
         _warn_of_lost_classes(reader, rows)
@@ -265,12 +274,6 @@ def open_source(
         rows = np.arange(len(reader))
     known = None if labels is None else kept(reader, rows, labels, seed)
     return _probe(Source(reader, rows, size, channels, labeled=known))
-
-
-def held_out(identities: list[str], share: float, seed: int) -> np.ndarray:
-    """Which examples are held out, [n] bool: a hash of (seed, identity) falls below ``share``."""
-    threshold = int(share * 2**64)
-    return np.array([hashed(f"{seed}:{x}") < threshold for x in identities], bool)
 
 
 def _check_options(

@@ -2,7 +2,7 @@
 
 Tokenizers are those of the library of that name (``pip install 'jssl[text]'``). Every text is
 brought to Unicode NFC before it is cut, within the tokenizer too, so that a letter and its marks
-are the same however they were typed. Nothing is lowercased and no mark is dropped.
+are the same however they were typed. No mark is dropped, and nothing is lowercased unless asked to.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,9 @@ KINDS = ("bpe", "wordpiece", "unigram")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EOS]")
 
 
-def train_tokenizer(documents: Iterable[str], size: int, kind: str = "bpe") -> Any:
+def train_tokenizer(
+    documents: Iterable[str], size: int, kind: str = "bpe", alike: bool = False
+) -> Any:
     """A tokenizer of about ``size`` tokens, the six of `SPECIAL` first.
 
     Args:
@@ -27,6 +29,9 @@ def train_tokenizer(documents: Iterable[str], size: int, kind: str = "bpe") -> A
           ``wordpiece`` (as BERT's, arXiv 1810.04805: words and punctuation apart, what continues a
           word begins with ##) or ``unigram`` (Kudo 2018, arXiv 1804.10959), which give [UNK] for
           characters never seen, and keep words but not what space there was between them.
+        alike: a word is the same tokens in any case, and, of ``bpe``, at the beginning of a text
+          and within: every text is lowercased and has a space before it. So CLIP does, whose texts
+          are captions and single words (arXiv 2103.00020, section 2.4, and its released code).
 
     Raises:
         ValueError: for another kind, or a size that leaves no room beside the special tokens, and
@@ -40,7 +45,7 @@ def train_tokenizer(documents: Iterable[str], size: int, kind: str = "bpe") -> A
     special = {"special_tokens": list(SPECIAL), "vocab_size": size, "show_progress": False}
     if kind == "bpe":
         made = tokenizers.Tokenizer(models.BPE())
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=alike)
         made.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **special)
@@ -54,7 +59,8 @@ def train_tokenizer(documents: Iterable[str], size: int, kind: str = "bpe") -> A
         made.pre_tokenizer = pre_tokenizers.Metaspace()
         made.decoder = decoders.Metaspace()
         trainer = trainers.UnigramTrainer(unk_token="[UNK]", **special)
-    made.normalizer = normalizers.NFC()
+    lower = [normalizers.Lowercase()] if alike else []
+    made.normalizer = normalizers.Sequence([*lower, normalizers.NFC()])
     made.train_from_iterator(documents, trainer)
     return made
 

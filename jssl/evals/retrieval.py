@@ -1,4 +1,4 @@
-"""Finding the same class: retrieval from the training data and verification of pairs."""
+"""Finding the same: retrieval by class and between images and texts, verification of pairs."""
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,40 @@ def _average_precision(gallery, labels, queries, asked):
         return jnp.sum(same * hits / seen, axis=1) / jnp.maximum(jnp.sum(same, axis=1), 1)
 
     return jax.lax.map(one, (queries, asked))
+
+
+def between(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], group: Int[np.ndarray, " n"]
+) -> dict:
+    """Recall at K of captions by images and of images by captions, ``retrieve`` both ways.
+
+    Args:
+      a: of images, row by row the partners of ``b``.
+      b: of their captions.
+      group: which image a row is of; an image with several captions is one, and any of them is
+        right.
+
+    Returns:
+      ``image_to_text``, ``text_to_image`` and, as ``chance_...``, what a random order would score;
+      ``images`` and ``texts``, their numbers.
+    """
+    _, first = np.unique(group, return_index=True)
+    sides = {"image": (a[first], group[first]), "text": (b, group)}
+    found = {"images": len(first), "texts": len(group)}
+    for asked, gallery in (("image", "text"), ("text", "image")):
+        (x, y), (known, labels) = sides[asked], sides[gallery]
+        way = f"{asked}_to_{gallery}"
+        row = retrieve(known, labels, x, y)
+        found[way] = {f"recall_at_{k}": row[f"recall_at_{k}"] for k in RECALLS}
+        same = (labels[None, :] == y[:, None]).sum(axis=1)
+        found[f"chance_{way}"] = {f"recall_at_{k}": _drawn(same, len(labels), k) for k in RECALLS}
+    return found
+
+
+def _drawn(same: np.ndarray, m: int, k: int) -> float:
+    """How likely at least one right one is among k of m, the mean over queries."""
+    none = [np.maximum(m - same - j, 0) / max(m - j, 1) for j in range(min(k, m))]
+    return float(1 - np.prod(none, axis=0).mean())
 
 
 def verify(x: Float[Array | np.ndarray, "n d"], y: Int[np.ndarray, " n"], *, seed: int = 0):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jssl.data import DataError, open_source, read_all
-from jssl.data.sources import held_out
+from jssl.data.labels import held_out
 
 
 def labels_of(source):

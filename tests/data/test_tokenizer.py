@@ -127,3 +127,13 @@ def test_the_verb_trains_and_writes_one(tmp_path, capsys):
     ):
         assert main([*arguments, *change]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_word_can_be_the_same_wherever_it_stands_and_however_it_is_cased():
+    made = train_tokenizer(["A red bus", *BENGALI], 400, alike=True)
+    bus = made.encode("bus").ids
+    assert made.encode("BUS").ids == bus
+    assert made.encode("Red bus").ids[-len(bus) :] == bus
+    assert made.decode(made.encode(f"Red {OTHERS[0]}").ids).strip() == f"red {OTHERS[0]}"
+    apart = train_tokenizer(["A red bus", *BENGALI], 400)
+    assert apart.encode("red bus").ids[-1] != apart.encode("bus").ids[-1]
