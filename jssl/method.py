@@ -90,6 +90,17 @@ class Language(NamedTuple):
     advance: Callable[[PyTree, PyTree, Array, Array, int], tuple[Array, PyTree]] | None = None
 
 
+class Towers(NamedTuple):
+    """What a method says of images and of captions, in one space: partners have a high cosine.
+
+    image: ``(params, state, batch) -> [n d]``, of the raw, unaugmented ``image``.
+    text: ``(params, state, batch) -> [n d]``, of the ``tokens`` and ``segments`` of a batch.
+    """
+
+    image: Callable[[PyTree, PyTree, Batch], Array]
+    text: Callable[[PyTree, PyTree, Batch], Array]
+
+
 class Method(NamedTuple):
     """A pretext task, fine-tuning included, as a handful of pure functions.
 
@@ -110,6 +121,7 @@ class Method(NamedTuple):
       batch as in ``embed``; None where a method knows no labels.
     codes: of a method that makes a tokenizer for another, else None.
     language: of a method that predicts tokens of a text, else None.
+    towers: of a method that learns from images and captions, else None.
     """
 
     init: Callable[[Array, Batch], Vars]
@@ -122,3 +134,4 @@ class Method(NamedTuple):
     predict: Callable[[PyTree, PyTree, Batch], Array] | None = None
     codes: Codes | None = None
     language: Language | None = None
+    towers: Towers | None = None

@@ -124,9 +124,12 @@ def _fit(x, size):
     return image.center_crop(image.resize(x, (round(h * scale), round(w * scale))), size)
 
 
-def encoder(config, facts: dict | None = None) -> nn.Module:
-    """The encoder of the config; that of texts is told its vocabulary by the facts of the data."""
-    options = config.encoder.to_dict()
+def encoder(config, facts: dict | None = None, section: str = "encoder") -> nn.Module:
+    """The encoder of a section of the config.
+
+    One of texts is told its vocabulary by the facts of the data.
+    """
+    options = config[section].to_dict()
     takes = encoders.takes(options["name"])
     if takes != "image" and takes not in (facts or {}).get("example", {}):
         kind = {
@@ -169,6 +172,9 @@ def method(config, facts: dict, frozen: dict[str, Method] | None = None) -> Meth
         "steps_per_epoch": facts["steps_per_epoch"],
         "examples": facts["examples"],
     }
+    if "text_encoder" in config:
+        known = "tokens" in facts
+        offered["text_encoder"] = encoder(config, facts, "text_encoder") if known else None
     if frozen is None:
         runs = facts.get("frozen", {}).items()
         frozen = {name: method(saved(run["config"]), run["facts"]) for name, run in runs}
@@ -204,20 +210,24 @@ def seen(config, facts: dict) -> dict:
     """What methods are given of the data.
 
     The `Views` of images by name; of texts ``prepare``, their rows, ``view``, the same, and what is
-    known of the tokenizer; of recordings ``prepare`` and ``view``, their signals, or for an encoder
-    of images, with ``restore``, their log-mel spectrograms (`spectrogram`).
+    known of the tokenizer; of images with captions the `Views` and ``caption``, their rows; of
+    recordings ``prepare`` and ``view``, their signals, or for an encoder of images, with
+    ``restore``, their log-mel spectrograms (`spectrogram`).
     """
-    if "signal" in facts.get("example", {}):
+    example = facts.get("example", {})
+    if "signal" in example:
         return _sound(config)
     if "tokens" not in facts:
         return views(config)._asdict()
+    if "image" in example:
+        return views(config)._asdict() | {"caption": _rows}
     known = dict(facts["tokens"])
     known["word_starts"] = [start == "1" for start in known["word_starts"]]
+    return known | {"prepare": _rows, "view": lambda key, batch: _rows(batch)}
 
-    def prepare(batch):
-        return {name: batch[name] for name in ("tokens", "segments")}
 
-    return known | {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
+def _rows(batch):
+    return {name: batch[name] for name in ("tokens", "segments")}
 
 
 def _sound(config):

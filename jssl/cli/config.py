@@ -45,6 +45,7 @@ def _builders() -> dict[str, Callable[[str], dict[str, Any]]]:
     change = {k: None for k in view if k not in ("size", "mean", "std")}
     return {
         "encoder": encoder,
+        "text_encoder": encoder,
         "method": lambda name: options(methods.METHODS, name, "method"),
         "optimizer": lambda name: options(optimizers.OPTIMIZERS, name, "optimizer"),
         "augment": lambda name: view,
@@ -95,6 +96,8 @@ def load(
         _follow(config, Path(origin), workdir)
     builders = _builders()
     for section, options in builders.items():
+        if section not in config:  # a text encoder is of a few configs
+            continue
         _choose(config, section, overrides)
         _complete(config, section, options)
     for key, text in overrides.items():

@@ -6,6 +6,7 @@ Nothing heavy is imported before the verb is known, so that ``--help`` and ``lis
 import argparse
 import contextlib
 import ctypes
+import importlib
 import logging
 import os
 import sys
@@ -13,6 +14,19 @@ import warnings
 from pathlib import Path
 
 from jssl.cli.parser import make_parser
+
+# Where a verb is that is not in `jssl.cli.verbs`.
+ROOMS = {
+    "bits": "text",
+    "compare": "compare",
+    "evaluate": "evaluation",
+    "explain": "explain",
+    "fill": "text",
+    "generate": "text",
+    "inspect": "inspection",
+    "retrieve": "words",
+    "zeroshot": "words",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,30 +110,10 @@ def _run(arguments):
         from jssl.train import processes
 
         processes.join()
-    if arguments.verb == "inspect":
-        from jssl.cli import inspection
-
-        return inspection.inspect(arguments)
-    if arguments.verb in ("fill", "generate", "bits"):
-        from jssl.cli import text
-
-        return getattr(text, arguments.verb)(arguments)
-    if arguments.verb == "explain":
-        from jssl.cli import explain
-
-        return explain.explain(arguments)
-    if arguments.verb == "evaluate":
-        from jssl.cli import evaluation, segmentation
-
-        by = evaluation if arguments.masks is None else segmentation
-        return by.evaluate(arguments)
-    if arguments.verb == "compare":
-        from jssl.cli import compare
-
-        return compare.compare(arguments)
-    from jssl.cli import verbs
-
-    return getattr(verbs, arguments.verb)(arguments)
+    room = ROOMS.get(arguments.verb, "verbs")
+    if getattr(arguments, "masks", None) is not None:
+        room = "segmentation"
+    return getattr(importlib.import_module(f"jssl.cli.{room}"), arguments.verb)(arguments)
 
 
 def _quiet_libraries() -> None:

@@ -48,6 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     _fill(verb)
     _generate(verb)
     _bits(verb)
+    _zeroshot(verb)
+    _retrieve(verb)
     _compile(verb)
     _json(verb("list", "list methods, encoders, configs and data sources"))
     return parser
@@ -217,6 +219,32 @@ def _bits(verb):
     _json(p)
     text = "text:PATH, not trained on (default: the run's test data)"
     p.add_argument("--input", help=text)
+
+
+def _zeroshot(verb):
+    more = """
+
+  jssl zeroshot --workdir runs/clip
+  jssl zeroshot --workdir runs/clip --labels "flag,smiling face|heart" --input PICTURES
+
+Without --input: accuracy on the run's test data, beside chance; the labels are then those of the
+classes, in their order."""
+    p = verb("zeroshot", "label images by words, with a run on images with captions", more)
+    _checkpoint(p)
+    _json(p)
+    text = "separated by commas; names of one label by | (default: the names of the classes)"
+    p.add_argument("--labels", help=text)
+    text = 'such as "a photo of a {}"; given again, their mean (default: "{}")'
+    p.add_argument("--template", action="append", help=text)
+    _images(p)
+
+
+def _retrieve(verb):
+    more = "\n\n  jssl retrieve --workdir runs/clip"
+    text = "of a run on images with captions: recall of captions by images, and of images"
+    p = verb("retrieve", text, more)
+    _checkpoint(p)
+    _json(p)
 
 
 def _compile(verb):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data, require
-from jssl.cli import build, config, evaluation, inputs, pictures, runs, text, transfer
+from jssl.cli import build, config, evaluation, inputs, pictures, runs, text, transfer, words
 from jssl.evals import collapse, features, knn, restoration, table
 from jssl.losses import spread
 from jssl.train import loop, shard
@@ -53,7 +53,7 @@ def pretrain(arguments) -> int:
         "class_names": source.class_names,
         "labels": None if source.labeled is None else len(source.labeled),
     }
-    if source.content == "tokens":
+    if "tokens" in facts["example"]:
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
     with require.options_that_fit(f"the method {cfg.method.name}"):
@@ -166,14 +166,18 @@ def embed(arguments) -> int:
     source = inputs.open_input(trained, arguments)
     examples = data.read_all(source)
     (vectors,) = runs.embedded(trained, examples)
-    names = inputs.names(source, examples)
+    columns = {"name": np.array(inputs.names(source, examples)), "embedding": vectors}
+    columns["label"] = examples["label"]
+    if trained.method.towers is not None:
+        for name in ("image", "text") if "tokens" in examples else ("image",):
+            columns[f"{name}_embedding"] = words.tower(trained, name, examples)
     if arguments.output.suffix == ".npz":
-        np.savez(arguments.output, name=np.array(names), embedding=vectors, label=examples["label"])
+        np.savez(arguments.output, **columns)
     else:
         import pyarrow
         from pyarrow import parquet
 
-        columns = {"name": names, "embedding": list(vectors), "label": examples["label"]}
+        columns = {name: x if x.ndim == 1 else list(x) for name, x in columns.items()}
         parquet.write_table(pyarrow.table(columns), arguments.output)
     print(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {arguments.output}")
     return 0

@@ -5,6 +5,7 @@ from jssl.methods.barlow_twins import barlow_twins
 from jssl.methods.beit import beit
 from jssl.methods.bert import bert
 from jssl.methods.byol import byol
+from jssl.methods.clip import clip
 from jssl.methods.colorization import colorization
 from jssl.methods.cpc import cpc
 from jssl.methods.data2vec import data2vec
@@ -29,6 +30,7 @@ from jssl.methods.patch_location import patch_location
 from jssl.methods.pi_model import pi_model
 from jssl.methods.pseudo_label import pseudo_label
 from jssl.methods.rotation import rotation
+from jssl.methods.siglip import siglip
 from jssl.methods.simclr import simclr
 from jssl.methods.simcse import simcse
 from jssl.methods.simmim import simmim
@@ -75,6 +77,8 @@ METHODS = {
     "simcse": simcse,
     "cpc": cpc,
     "wav2vec2": wav2vec2,
+    "clip": clip,
+    "siglip": siglip,
     "supervised": supervised,
     "pseudo_label": pseudo_label,
     "pi_model": pi_model,
@@ -90,6 +94,7 @@ __all__ = [
     "beit",
     "bert",
     "byol",
+    "clip",
     "colorization",
     "cpc",
     "data2vec",
@@ -115,6 +120,7 @@ __all__ = [
     "pi_model",
     "pseudo_label",
     "rotation",
+    "siglip",
     "simclr",
     "simcse",
     "simmim",

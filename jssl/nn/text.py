@@ -14,7 +14,7 @@ from jssl.nn.norm import LayerNorm
 from jssl.nn.positions import rotary_angles, sinusoids
 from jssl.nn.vit import Transformer
 
-POOLS = ("mean", "first")
+POOLS = ("mean", "first", "last")
 POSITIONS = ("learned", "sinusoidal", "rotary")
 
 
@@ -42,7 +42,7 @@ class TextTransformer(nn.Module):
     """Transformer over packed documents -> `Features`; no token sees another document.
 
     ``tokens`` is [n t d], of all places; ``pooled`` the mean over those that are not padding
-    (``pool="mean"``) or the first of the row ("first").
+    (``pool="mean"``), the first of the row ("first") or the last that is not padding ("last").
 
     vocabulary: tokens are in [0, vocabulary); any other gives NaN.
     positions: counted anew in each document: "learned", a table of ``max_length`` places (Devlin
@@ -153,7 +153,9 @@ class TextTransformer(nn.Module):
             **dtypes,
         )(y, train, mask=mask, angles=angles, at=at)
         y = at_least_float32(y)
-        return Features(y[:, 0] if self.pool == "first" else _mean(y, segments > 0), y)
+        if self.pool == "mean":
+            return Features(_mean(y, segments > 0), y)
+        return Features(y[:, 0] if self.pool == "first" else _last(y, segments > 0), y)
 
     def _embedded(self, name: str, k: int, of: Array, dtype: Any) -> Array:
         init = nn.initializers.normal(0.02)
@@ -164,6 +166,12 @@ class TextTransformer(nn.Module):
 def _mean(y: Array, real: Array) -> Array:
     count = jnp.maximum(jnp.sum(real.astype(y.dtype), axis=1), 1)
     return jnp.sum(jnp.where(real[:, :, None], y, 0), axis=1) / count[:, None]
+
+
+def _last(y: Array, real: Array) -> Array:
+    place = jnp.arange(real.shape[1], dtype=jnp.int32)[None]
+    last = jnp.max(jnp.where(real, place, 0), axis=1)
+    return jnp.take_along_axis(y, last[:, None, None], axis=1)[:, 0]
 
 
 def tied_logits(encoder_params: Any, x: Float[Array, "n t d"]) -> Float[Array, "n t k"]:

@@ -106,6 +106,8 @@ CASES = {
         (wav2vec_net,),
         {"mask_share": 0.2, "mask_length": 3, "distractors": 4, "entries": 5, "dim": 6},
     ),
+    "clip": ((resnet, vit), {"out": 16}),
+    "siglip": ((resnet, vit), {"out": 16}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "fixmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
@@ -146,6 +148,8 @@ OF_COLORS = ("colorization",)
 # What learns from few labels and the unlabelled examples beside them.
 OF_FEW_LABELS = ("fixmatch", "flexmatch", "pseudo_label", "pi_model", "mean_teacher")
 BESIDE = 2
+# What asks for captions beside images.
+OF_PAIRS = ("clip", "siglip")
 # Encoders of tokens and of signals; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
 OF_SIGNALS = (cpc_net, wav2vec_net)
@@ -199,9 +203,11 @@ def make(
         "examples": examples or (16 * BESIDE if name in OF_FEW_LABELS else 16),
         "num_classes": 10,
         "begin": begin,
+        "text_encoder": text(dtype=dtype, param_dtype=wide, pool="last"),
+        "caption": tokens,
     }
     if encoder in OF_TOKENS:
-        offered["prepare"] = lambda batch: {key: batch[key] for key in ("tokens", "segments")}
+        offered["prepare"] = tokens
         offered |= {"pad_token": 0, "cls_token": 1, "sep_token": 2, "mask_token": 3}
         offered["word_starts"] = [i % 3 > 0 for i in range(VOCABULARY)]
     if encoder in OF_SIGNALS:
@@ -215,6 +221,11 @@ def make(
         offered["tokenizer"] = tokenizer or make("vqvae", resnet_by_4, dtype=dtype, size=size)
     options = CASES[name][1] if options is None else options
     return factory(**{k: v for k, v in offered.items() if k in asked}, **options)
+
+
+def tokens(batch):
+    """The rows of tokens of a batch."""
+    return {key: batch[key] for key in ("tokens", "segments")}
 
 
 def batch(n=16, size=SIZE, channels=3, seed=0):

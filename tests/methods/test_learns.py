@@ -90,6 +90,8 @@ RECIPES = {
         optimizers.adamw(3e-3),
         {"stride": 4, "width": 32, "momentum": 0.9},
     ),
+    "clip": (resnet, optimizers.adamw(2e-3), {"out": 64}),
+    "siglip": (resnet, optimizers.adamw(2e-3), {"out": 64}),
     "rotation": (resnet, optimizers.sgd(0.2), {}),
     "supervised": (resnet, optimizers.sgd(0.2), {}),
     "fixmatch": (resnet, optimizers.sgd(0.1), {"momentum": 0.9}),
@@ -171,8 +173,18 @@ def painted(images):
     return jnp.round(255 * lab.lab_to_rgb(jnp.stack(channels, -1))).astype(jnp.uint8)
 
 
+def captions(labels):
+    """Captions that name the class, at a place of their own among words that say nothing."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(20, cases.VOCABULARY, (len(labels), 6))
+    tokens[np.arange(len(labels)), rng.integers(0, 6, len(labels))] = 4 + np.asarray(labels)
+    return {"tokens": tokens.astype(np.int32), "segments": np.ones_like(tokens, np.int32)}
+
+
 def of(name, batch):
-    """The batch, in colour for a method that asks for colours."""
+    """The batch, in colour for a method that asks for colours, with captions for one of pairs."""
+    if name in cases.OF_PAIRS:
+        return batch | captions(batch["label"])
     if name not in cases.OF_COLORS:
         return batch
     return batch | {"image": np.asarray(painted(jnp.asarray(batch["image"])))}

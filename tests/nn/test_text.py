@@ -83,6 +83,9 @@ def test_padding_is_not_in_the_mean():
     first, _ = made(pool="first")
     out = first(x)
     np.testing.assert_array_equal(out.pooled, out.tokens[:, 0])
+    last, _ = made(pool="last")
+    out = last(x)
+    np.testing.assert_array_equal(out.pooled, out.tokens[:, 9])
 
 
 def test_masks_and_places():
@@ -275,7 +278,7 @@ def test_tied_logits_are_products_with_the_embeddings():
     ("options", "message"),
     [
         ({"positions": "relative"}, "positions must be one of learned, sinusoidal, rotary, got"),
-        ({"pool": "cls"}, "pool must be one of mean, first, got 'cls'"),
+        ({"pool": "cls"}, "pool must be one of mean, first, last, got 'cls'"),
         ({"vocabulary": 0}, "vocabulary must be at least 1, got 0"),
         ({"max_length": 8}, "max_length must be at least the 12 tokens of a row, got 8"),
         ({"positions": "sinusoidal", "dim": 15, "heads": 3}, "dim must be a positive even"),
