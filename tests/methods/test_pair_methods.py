@@ -11,26 +11,31 @@ from test_text_methods import agrees, begun
 OUT = {"out": 8}
 
 
-def features(params, views):
-    """Of both encoders, in the common space."""
+def features(views):
+    """A function of the parameters: what both encoders say, in the common space."""
     wide = {"dtype": jnp.float64, "param_dtype": jnp.float64}
     net, text = cases.vit(**wide), cases.text(pool="last", **wide)
-    image, words = jax.jit(
-        lambda p: (
-            net.apply({"params": p["encoder"]}, views["image"]).pooled,
-            text.apply({"params": p["text_encoder"]}, views["caption"]).pooled,
-        )
-    )(jax.tree.map(jnp.asarray, params))
-    heads = (np.asarray(params[name]["kernel"]) for name in ("image_head", "text_head"))
-    return tuple(np.asarray(x) @ head for x, head in zip((image, words), heads, strict=True))
+
+    @jax.jit
+    def pooled(p):
+        image = net.apply({"params": p["encoder"]}, views["image"]).pooled
+        return image, text.apply({"params": p["text_encoder"]}, views["caption"]).pooled
+
+    def of(params):
+        made = pooled(jax.tree.map(jnp.asarray, params))
+        heads = (np.asarray(params[name]["kernel"]) for name in ("image_head", "text_head"))
+        return tuple(np.asarray(x) @ head for x, head in zip(made, heads, strict=True))
+
+    return of
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 def test_the_loss_is_the_transcribed_one_of_both_towers(name, x64):
     method, params, views = begun(name, cases.vit, **OUT)
+    towers = features(views)
 
     def expected(params):
-        a, b = features(params, views)
+        a, b = towers(params)
         scale = np.exp(params["log_scale"])
         if name == "clip":
             return reference.clip(a, b, scale)
@@ -38,7 +43,7 @@ def test_the_loss_is_the_transcribed_one_of_both_towers(name, x64):
 
     learned = {"clip": ["log_scale"], "siglip": ["log_scale", "bias"]}[name]
     metrics = agrees(method, params, views, expected, ["image_head", "text_head", *learned])
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in features(params, views))
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in towers(params))
     nearest = [(s.argmax(1) == np.arange(16)).mean() for s in (a @ b.T, b @ a.T)]
     np.testing.assert_allclose(metrics["proxy_accuracy"], np.mean(nearest))
     np.testing.assert_allclose(metrics["chance"], 1 / 16)
