@@ -97,6 +97,14 @@ def test_the_whole_step_of_every_config_has_shapes(spec):
     if cfg.data.source.startswith("audio:"):
         samples = round(cfg.data.rate * cfg.data.seconds)
         facts["example"] |= {"signal": [[samples], "float32"], "samples": [[], "int32"]}
+    if cfg.data.source.startswith("series:"):
+        windows = [cfg.data.length, 2]
+        facts["example"] |= {"series": [windows, "float32"], "observed": [windows, "bool"]}
+        facts["series"] = {"columns": ["a", "b"], "mean": [0.0, 1.0], "std": [1.0, 2.0]}
+    if cfg.data.source.startswith("table:"):
+        facts["example"] |= {"row": [[2], "float32"]}
+        kinds = [{"name": "a", "mean": 0.0, "std": 1.0}, {"name": "b", "categories": ["x", "y"]}]
+        facts["table"] = {"columns": kinds}
     if "tokenizer" in cfg.method:
         other = config.load(spec.replace(cfg.method.name, "vqvae"))
         with other.unlocked(), other.ignore_type():

@@ -135,6 +135,8 @@ def encoder(config, facts: dict | None = None, section: str = "encoder") -> nn.M
         kind = {
             "tokens": "texts: give data.source=text",
             "signal": "recordings: give data.source=audio",
+            "series": "series: give data.source=series",
+            "row": "tables: give data.source=table",
         }
         raise ValueError(f"encoder {options['name']} is for {kind[takes]}:PATH")
     if takes == "tokens":
@@ -212,8 +214,15 @@ def seen(config, facts: dict) -> dict:
     The `Views` of images by name; of texts ``prepare``, their rows, ``view``, the same, and what is
     known of the tokenizer; of images with captions the `Views` and ``caption``, their rows; of
     recordings ``prepare`` and ``view``, their signals, or for an encoder of images, with
-    ``restore``, their log-mel spectrograms (`spectrogram`).
+    ``restore``, their log-mel spectrograms (`spectrogram`); of series the same two, their windows
+    scaled channel by channel as the training part asks; of tables their rows, scaled and one-hot.
     """
+    if "series" in facts:
+        prepare = partial(_scaled, facts["series"])
+        return {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
+    if "table" in facts:
+        prepare = partial(_columns, facts["table"]["columns"], _dtype(config))
+        return {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
     example = facts.get("example", {})
     if "signal" in example:
         return _sound(config)
@@ -255,6 +264,31 @@ def spectrogram(config, batch: Batch) -> tuple[Array, Array]:
         bands=config.data.bands,
         multiple=config.encoder.get("patch", 1),
     )
+
+
+def _scaled(fitted, batch):
+    """Series of mean 0 and deviation 1 in the training part, 0 where there is no value."""
+    x, observed = batch["series"], batch["observed"]
+    if x.shape[-1] != len(fitted["mean"]):
+        raise ValueError(
+            f"the run is on {len(fitted['mean'])} channels ({', '.join(fitted['columns'])}), "
+            f"this series has {x.shape[-1]}"
+        )
+    mean, std = (jnp.asarray(fitted[name], x.dtype)[None, None] for name in ("mean", "std"))
+    return {"series": jnp.where(observed, (x - mean) / std, 0), "observed": observed}
+
+
+def _columns(columns, dtype, batch):
+    """Numbers scaled by the training part, 0 where missing, its mean; categories one-hot."""
+    parts = []
+    for j, column in enumerate(columns):
+        x = batch["row"][:, j]
+        if "categories" in column:
+            found = jax.nn.one_hot(x.astype(jnp.int32), len(column["categories"]))
+        else:
+            found = jnp.nan_to_num((x - column["mean"]) / column["std"])[:, None]
+        parts.append(found.astype(dtype))
+    return jnp.concatenate(parts, axis=1)
 
 
 def optimizer(

@@ -15,9 +15,9 @@ from jssl.evals.protocols import PROTOCOLS
 from jssl.method import Features
 
 # Of the table of `evaluate`.
-ROWS = ("raw_pixels", "log_mel", "random_encoder", "pretrained")
+ROWS = ("raw_pixels", "log_mel", "raw_values", "random_encoder", "pretrained")
 # Of what there is no encoder in, the data it is of.
-BASELINES = {"raw_pixels": "image", "log_mel": "signal"}
+BASELINES = {"raw_pixels": ("image",), "log_mel": ("signal",), "raw_values": ("series", "row")}
 CORRUPTED = 2000  # test images
 VIEWED, VIEWS = 1000, 10  # test images, and views of each, of what is measured with views
 
@@ -39,10 +39,11 @@ def evaluate(arguments) -> int:
             raise ValueError(
                 f"evaluation needs labels, the {part} data of {cfg.data.source} has none"
             )
-    for name, content in BASELINES.items():
-        if content not in train and name in wanted:
+    for name, contents in BASELINES.items():
+        if not any(content in train for content in contents) and name in wanted:
             if arguments.rows not in (None, "all"):
-                of = {"image": "images", "signal": "recordings"}[content]
+                are = {"raw_pixels": "images", "log_mel": "recordings"}
+                of = are.get(name, "series and tables")
                 raise ValueError(f"{name} is of {of}, the run is on {cfg.data.source}")
             wanted.remove(name)
     k = min(cfg.eval.k, len(train["label"]))
@@ -56,6 +57,9 @@ def evaluate(arguments) -> int:
             train_x, test_x = table.raw_pixels(train["image"], test["image"])
         elif name == "log_mel":
             train_x, test_x = _log_mel(cfg, train, test)
+        elif name == "raw_values":
+            prepare = build.seen(cfg, trained.facts)["prepare"]
+            train_x, test_x = (_values(prepare, part) for part in (train, test))
         elif name == "random_encoder":
             run = runs.load(arguments.workdir, trained=False)
             train_x, test_x = runs.embedded(run, train, test)
@@ -174,3 +178,14 @@ def _log_mel(cfg, train, test):
     train_x, test_x = (features.extract(statistics, part) for part in (train, test))
     mean, std = train_x.mean(axis=0), train_x.std(axis=0) + 1e-6
     return (train_x - mean) / std, (test_x - mean) / std
+
+
+def _values(prepare, part):
+    """All values, scaled as encoders see them; 0 where there is none."""
+
+    def flat(batch):
+        x = prepare(batch)
+        x = x["series"] if isinstance(x, dict) else x
+        return Features(x.reshape(len(x), -1), None)
+
+    return features.extract(flat, part)

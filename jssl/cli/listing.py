@@ -10,6 +10,8 @@ SOURCES = {
     "folder:PATH": "image files in class folders, or flat without labels",
     "arrays:FILE.npz": "arrays image and label, or JPEG bytes",
     "pairs:PATH[@CAPTION[@LABEL]]": "images with captions: a folder or zip with captions.json(l)",
+    "series:FILE": "time series in windows: .csv, .npz or UCR's .ts",
+    "table:FILE": "a .csv of numeric and categorical columns, perhaps a column label",
     "text:PATH": "texts: .txt, .jsonl, .csv or .tsv, or a folder with a class a file or folder",
     "tfds:NAME[/SPLIT]": "a prepared TensorFlow Datasets set",
 }

@@ -110,7 +110,9 @@ Of a run: writes table.json and what the report shows into its folder. Of a file
         "classifier, corruptions, fine_tuned_10_percent (trains the encoder on: minutes)",
     )
     p.add_argument(
-        "--rows", help="all, or some of raw_pixels,log_mel,random_encoder,pretrained (default: all)"
+        "--rows",
+        help="all, or some of raw_pixels,log_mel,raw_values,random_encoder,pretrained "
+        "(default: all)",
     )
 
 

@@ -64,6 +64,9 @@ def open_data(config, split: str, **options):
         seconds=config.data.seconds,
         pattern=config.data.pattern,
         held=config.data.held,
+        stride=config.data.stride,
+        training=config.data.training,
+        missing=config.data.missing,
         **{"pack": config.data.pack} | options,
     )
 

@@ -69,10 +69,14 @@ def begin(workdir: Path, config, facts: dict, method: Method) -> tuple[dict | No
 
 
 def _refuse(folder, theirs, ours):
-    kinds = ["image" if "image" in example else "text" for example in (theirs, ours)]
+    names = {"image": "images", "signal": "recordings", "series": "series", "row": "tables"}
+    kinds = [
+        next((name for key, name in names.items() if key in example), "texts")
+        for example in (theirs, ours)
+    ]
     if kinds[0] != kinds[1]:
-        raise ValueError(f"init_from={folder} was trained on {kinds[0]}s, these are {kinds[1]}s")
-    if kinds[0] == "image":
+        raise ValueError(f"init_from={folder} was trained on {kinds[0]}, these are {kinds[1]}")
+    if kinds[0] == "images":
         channels = [example["image"][0][2] for example in (theirs, ours)]
         if channels[0] != channels[1]:
             raise ValueError(

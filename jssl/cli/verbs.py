@@ -55,6 +55,10 @@ def pretrain(arguments) -> int:
     }
     if "tokens" in facts["example"]:
         facts["tokens"] = data.describe_tokens(cfg.data.tokenizer)
+    if source.content == "series":
+        facts["series"] = source.reader.describe()
+    if source.content == "row":
+        facts["table"] = source.reader.describe()
     facts["frozen"], frozen = runs.frozen(arguments.workdir, cfg, facts)
     with require.options_that_fit(f"the method {cfg.method.name}"):
         method = build.method(cfg, facts, frozen)
@@ -159,7 +163,7 @@ def _knn(cfg, method, mesh):
 
 
 def embed(arguments) -> int:
-    """A folder or a file of texts in, vectors with file names or numbers out."""
+    """A folder, a file of texts or of series in, vectors with file names or numbers out."""
     if arguments.output.suffix not in (".npz", ".parquet"):
         raise ValueError(f"--output takes FILE.npz or FILE.parquet, got {arguments.output}")
     trained = runs.load(arguments.workdir, arguments.step)

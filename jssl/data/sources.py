@@ -1,5 +1,5 @@
 """Data sources by one spec string: `bundled`, `arrays:FILE.npz`, `folder:PATH`, `tfds:NAME`,
-`text:PATH`, `audio:PATH`, `pairs:PATH`.
+`text:PATH`, `audio:PATH`, `pairs:PATH`, `series:PATH`, `table:PATH`.
 
 A source is a reader (one split of one set) seen through a choice of rows and a shape for images.
 It is picklable, and a worker process that unpickles it opens the files itself.
@@ -20,6 +20,8 @@ from jssl.data.folder import Folder
 from jssl.data.labels import held_out, kept
 from jssl.data.pairs import Pairs
 from jssl.data.prepared import open_prepared
+from jssl.data.series import Series
+from jssl.data.tables import Table
 from jssl.data.texts import Texts
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ KINDS: dict[str, Callable[..., Reader]] = {
     "text": Texts,
     "audio": Recordings,
     "pairs": Pairs,
+    "series": Series,
+    "table": Table,
 }
 
 
@@ -90,11 +94,12 @@ class Look(NamedTuple):
 class Source:
     """Examples by position: ``source[i]`` is a dict of arrays, for 0 <= i < ``len(source)``.
 
-    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`), ``label`` and
-    ``index``. Keys of a recording: ``signal`` [t] float32, ``samples`` int32, how many of them
-    are not padding, ``label`` and ``index``. Keys of others: ``image`` [h w c] uint8, uint16 or
-    float32, ``label`` int32 (-1: unlabelled), ``index`` int32, the position in this source, and, of
-    an .npz that has some, ``target`` [k] float32; of pairs also ``tokens`` and ``segments``.
+    Keys of a text: ``tokens`` and ``segments`` [t] int32 (`jssl.data.packing.pack`). Of a
+    recording: ``signal`` [t] float32, ``samples`` int32, how many of them are not padding. Of a
+    series: ``series`` [t c] float32, 0 where ``observed`` [t c] bool is False. Of a table: ``row``
+    [f] float32. Of others: ``image`` [h w c] uint8, uint16 or float32, and, of an .npz that has
+    some, ``target`` [k] float32; of pairs also ``tokens`` and ``segments``. Of all: ``label`` int32
+    (-1: unlabelled) and ``index`` int32, the position in this source.
 
     reader: the split that is read.
     rows: [n] the reader's records that are in this source, in order.
@@ -119,7 +124,7 @@ class Source:
 
     @property
     def content(self) -> str:
-        """What the examples are: ``image``, ``tokens`` or ``signal``."""
+        """What the examples are: ``image``, ``tokens``, ``signal``, ``series`` or ``row``."""
         return getattr(self.reader, "content", "image")
 
     @property
@@ -184,6 +189,13 @@ class Source:
             signal, samples, label = self.reader.read(row)
             number = {"label": np.int32(label), "index": np.int32(i)}
             return {"signal": signal, "samples": np.int32(samples), **number}
+        if self.content == "series":
+            series, observed, label = self.reader.read(row)
+            number = {"label": np.int32(label), "index": np.int32(i)}
+            return {"series": series, "observed": observed, **number}
+        if self.content == "row":
+            values, label = self.reader.read(row)
+            return {"row": values, "label": np.int32(label), "index": np.int32(i)}
         image, label = self.reader.read(row, self.size)
         if self.channels is not None:
             image = to_channels(image, self.channels, self.reader.place(row))
@@ -216,6 +228,9 @@ def open_source(
     pattern: str | None = None,
     held: str | None = None,
     labels: float | None = None,
+    stride: int | None = None,
+    training: float = 0.8,
+    missing: bool = False,
     seed: int = 0,
 ) -> Source:
     """Opens a data source.
@@ -225,7 +240,8 @@ def open_source(
             `jssl.data.arrays`), ``folder:PATH`` (see `jssl.data.folder.Folder`), ``text:PATH``
             (rows of its tokens, see `jssl.data.documents.read_documents`), ``audio:PATH`` (signals,
             see `jssl.data.audio.Recordings`), ``pairs:PATH`` (images with captions, see
-            `jssl.data.pairs.read_captions`) or
+            `jssl.data.pairs.read_captions`), ``series:PATH`` (windows, see
+            `jssl.data.series.Series`), ``table:PATH`` (rows, see `jssl.data.tables.Table`) or
             ``tfds:NAME[/CONFIG][:VERSION][/SPLIT][@DIR]`` (see `jssl.data.prepared`).
         split: ``train`` or ``test``; what else a set has.
         limit: only the first this many examples of the split, in the set's own order: an npz's
@@ -237,13 +253,15 @@ def open_source(
         size: takes each image's central square and resizes it to [size size c], antialiased.
         channels: converts between grey, grey + alpha, RGB and RGB + alpha (1 to 4).
         tokenizer: of texts and captions, the path of a ``tokenizer.json``.
-        length: of texts and captions, tokens in a row, which is what an example of texts is.
+        length: of texts and captions, tokens in a row, of series, steps in a window.
         pack: of texts, whether rows are filled with document after document, which have no labels
             then, or hold one each. Limit and holdout choose documents either way.
         rate, seconds: of recordings, samples a second and how long an example is.
         pattern, held: of recordings, what file names say, and the groups of the test split.
         labels: how many labels are kept, the same number of each class: a whole number, a multiple
             of the classes, or a share below 1, of each class. See `jssl.data.labels.kept`.
+        stride, training, missing: of series, steps from window to window, what of a long one is
+            the train split, and whether values may be missing; of tables the last two.
         seed: of the held-out part, and of which labels are kept.
 
     Raises:
@@ -253,12 +271,17 @@ def open_source(
     if kind not in KINDS:
         raise DataError(
             "data source must be bundled, arrays:FILE.npz, folder:PATH, tfds:NAME, text:PATH, "
-            f"audio:PATH or pairs:PATH, got {spec!r}"
+            f"audio:PATH, pairs:PATH, series:PATH or table:PATH, got {spec!r}"
         )
     _check_options(limit, holdout, part, size, channels)
-    of_text = tokenizer, length
-    of_kind = {"text": of_text, "audio": (rate, seconds, pattern, held), "pairs": of_text}
-    reader = KINDS[kind](path, split, *of_kind.get(kind, ()))
+    own = {
+        "text": (tokenizer, length),
+        "pairs": (tokenizer, length),
+        "audio": (rate, seconds, pattern, held),
+        "series": (length, stride, training, missing),
+        "table": (training, missing),
+    }
+    reader = KINDS[kind](path, split, *own.get(kind, ()))
     rows = np.arange(len(reader))[:limit]
     if reader.labels is not None and limit is not None:
         _warn_of_lost_classes(reader, rows)

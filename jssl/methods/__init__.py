@@ -30,6 +30,7 @@ from jssl.methods.patch_location import patch_location
 from jssl.methods.pi_model import pi_model
 from jssl.methods.pseudo_label import pseudo_label
 from jssl.methods.rotation import rotation
+from jssl.methods.scarf import scarf
 from jssl.methods.siglip import siglip
 from jssl.methods.simclr import simclr
 from jssl.methods.simcse import simcse
@@ -37,6 +38,7 @@ from jssl.methods.simmim import simmim
 from jssl.methods.simsiam import simsiam
 from jssl.methods.supervised import supervised
 from jssl.methods.swav import swav
+from jssl.methods.ts2vec import ts2vec
 from jssl.methods.vicreg import vicreg
 from jssl.methods.vqvae import vqvae
 from jssl.methods.wav2vec2 import wav2vec2
@@ -79,6 +81,8 @@ METHODS = {
     "wav2vec2": wav2vec2,
     "clip": clip,
     "siglip": siglip,
+    "ts2vec": ts2vec,
+    "scarf": scarf,
     "supervised": supervised,
     "pseudo_label": pseudo_label,
     "pi_model": pi_model,
@@ -120,6 +124,7 @@ __all__ = [
     "pi_model",
     "pseudo_label",
     "rotation",
+    "scarf",
     "siglip",
     "simclr",
     "simcse",
@@ -127,6 +132,7 @@ __all__ = [
     "simsiam",
     "supervised",
     "swav",
+    "ts2vec",
     "vicreg",
     "vqvae",
     "wav2vec2",

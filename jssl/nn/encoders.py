@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from jssl.nn.audio import CPCEncoder
 from jssl.nn.resnet import ResNet
+from jssl.nn.series import DilatedConvs
+from jssl.nn.table import TableMLP
 from jssl.nn.text import TextTransformer
 from jssl.nn.vit import ViT
 from jssl.nn.wav2vec import Wav2Vec2Encoder
@@ -21,6 +23,7 @@ _GPT = partial(TextTransformer, causal=True, max_length=1024)
 
 # What an encoder takes of a batch; all others take images.
 _TAKES = {TextTransformer: "tokens", CPCEncoder: "signal", Wav2Vec2Encoder: "signal"}
+_TAKES |= {DilatedConvs: "series", TableMLP: "row"}
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
@@ -34,6 +37,8 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vit_b16": partial(ViT, dim=768, depth=12, heads=12, patch=16),
     "vit_l16": partial(ViT, dim=1024, depth=24, heads=16, patch=16),
     "vit_h14": partial(ViT, dim=1280, depth=32, heads=16, patch=14),
+    "dilated": DilatedConvs,
+    "table": TableMLP,
     "text": TextTransformer,
     "bert_tiny": partial(_BERT, dim=128, depth=2, heads=2),
     "bert_mini": partial(_BERT, dim=256, depth=4, heads=4),
@@ -69,7 +74,7 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def takes(name: str) -> str:
-    """What the encoder called ``name`` takes of a batch: "image", "tokens" or "signal"."""
+    """What the encoder called ``name`` takes of a batch: such as "image" or "tokens"."""
     builder = ENCODERS[name]
     return _TAKES.get(getattr(builder, "func", builder), "image")
 

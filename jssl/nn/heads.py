@@ -103,13 +103,15 @@ class JointEmbedding(nn.Module):
     predictor: nn.Module | None = None
 
     def __call__(
-        self, x: Float[Array, "n h w c"], train: bool = False, **options: Any
+        self, x: Float[Array, "n *example"], train: bool = False, **options: Any
     ) -> Projected:
         """Encode, with further ``options`` of the encoder, project and predict."""
         features = self.encoder(x, train=train, **options)
         return Projected(features, *self.project(features.pooled, train))
 
-    def encode(self, x: Float[Array, "n h w c"], train: bool = False, **options: Any) -> Features:
+    def encode(
+        self, x: Float[Array, "n *example"], train: bool = False, **options: Any
+    ) -> Features:
         """Encode alone: ``apply(variables, x, method="encode")``."""
         return self.encoder(x, train=train, **options)
 

@@ -13,7 +13,7 @@ from jssl.train import step as train_step
 
 MEAN, STD = 0.3, 0.35
 SIZE = 16
-VOCABULARY, TOKENS = 30, 24
+VOCABULARY, TOKENS, STEPS = 30, 24, 12
 SAMPLES = 64
 
 
@@ -64,6 +64,14 @@ def wav2vec_net(**options):
     return encoders.build("wav2vec2", kernels=(4, 2), strides=(2, 2), **small, **options)
 
 
+def dilated(**options):
+    return encoders.build("dilated", dim=12, width=8, depth=2, dropout=0.0, **options)
+
+
+def table_net(**options):
+    return encoders.build("table", dim=12, depth=2, **options)
+
+
 # name -> (encoder builders to try, options). What a method's signature asks for, it is given.
 CASES = {
     "simclr": ((resnet, vit), {"hidden": 32, "out": 16, "temperature": 0.2}),
@@ -108,6 +116,8 @@ CASES = {
     ),
     "clip": ((resnet, vit), {"out": 16}),
     "siglip": ((resnet, vit), {"out": 16}),
+    "ts2vec": ((dilated,), {}),
+    "scarf": ((table_net,), {"hidden": 16, "out": 8}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
     "fixmatch": ((resnet, vit), {"threshold": 0.11, "momentum": 0.9}),
@@ -150,9 +160,11 @@ OF_FEW_LABELS = ("fixmatch", "flexmatch", "pseudo_label", "pi_model", "mean_teac
 BESIDE = 2
 # What asks for captions beside images.
 OF_PAIRS = ("clip", "siglip")
-# Encoders of tokens and of signals; all others are of images.
+# Encoders of tokens, of signals and of series; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
 OF_SIGNALS = (cpc_net, wav2vec_net)
+OF_SERIES = (dilated,)
+OF_ROWS = (table_net,)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.
 OFTEN = ("simclr", "byol", "mae")
@@ -215,6 +227,14 @@ def make(
             "signal": batch["signal"].astype(wide),
             "samples": batch["samples"],
         }
+    if encoder in OF_SERIES:
+
+        def prepare(batch):
+            return {"series": batch["series"].astype(pixel), "observed": batch["observed"]}
+
+        offered |= {"prepare": prepare, "view": lambda key, batch: prepare(batch)}
+    if encoder in OF_ROWS:
+        offered["prepare"] = lambda batch: batch["row"].astype(pixel)
     factory = methods.METHODS[name]
     asked = inspect.signature(factory).parameters
     if "tokenizer" in asked:
@@ -229,7 +249,7 @@ def tokens(batch):
 
 
 def batch(n=16, size=SIZE, channels=3, seed=0):
-    """Random uint8 images with structure, a coloured gradient and noise; packed tokens; signals.
+    """Random uint8 images with structure, a coloured gradient and noise; tokens; signals; series.
 
     A method takes what is of its kind. Beside each example stand unlabelled ones.
     """
@@ -243,7 +263,12 @@ def batch(n=16, size=SIZE, channels=3, seed=0):
     others = pictures(np.random.default_rng(seed + 10**6), n * BESIDE)
     labels = rng.integers(0, 10, n)
     segments = 1 + np.cumsum(rng.random((n, TOKENS)) < 0.1, axis=1)
+    own = np.random.default_rng(seed + 2 * 10**6)
+    series = np.cumsum(own.normal(size=(n, STEPS, channels)), axis=1)
     return {
+        "series": jnp.asarray(series, jnp.float32),
+        "observed": jnp.asarray(own.random(series.shape) < 0.95),
+        "row": jnp.asarray(own.normal(size=(n, 7)), jnp.float32),
         "image": jnp.asarray(images),
         "tokens": jnp.asarray(rng.integers(4, VOCABULARY, (n, TOKENS)), jnp.int32),
         "segments": jnp.asarray(segments, jnp.int32).at[-1, -3:].set(0),

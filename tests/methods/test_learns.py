@@ -219,7 +219,11 @@ def test_every_method_has_a_recipe():
     of_tokens = {name for name, _ in cases.CELLS if cases.CASES[name][0][0] in cases.OF_TOKENS}
     assert of_tokens == {*test_text_methods.RECIPES, "simcse"}  # each has a test there
     of_signals = test_sound_methods.RECIPES.keys()
-    assert RECIPES.keys() | of_tokens | of_signals == methods.METHODS.keys()
+    of_series = {name for name, encoder in cases.CELLS if encoder in cases.OF_SERIES}
+    assert of_series == {"ts2vec"}  # whose test is in test_series_methods
+    of_rows = {name for name, encoder in cases.CELLS if encoder in cases.OF_ROWS}
+    assert of_rows == {"scarf"}  # whose test is in test_table_methods
+    assert RECIPES.keys() | of_tokens | of_signals | of_series | of_rows == methods.METHODS.keys()
 
 
 # One with a ResNet and one with a ViT; the others take minutes each.
