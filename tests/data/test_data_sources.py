@@ -133,7 +133,11 @@ IMAGES = np.zeros((4, 5, 5), np.uint8)
         ({"image": IMAGES, "label": np.zeros(3, int)}, "train", r"'label' has shape \(3,\), 4"),
         ({"image": IMAGES, "is_test": np.zeros(5, bool)}, "train", r"'is_test' has shape \(5,\)"),
         ({"image": IMAGES, "label": np.zeros(4)}, "train", "must be integers, got float64"),
-        ({"image": IMAGES, "label": np.full(4, -2)}, "train", "must be >= -1, got -2"),
+        (
+            {"image": IMAGES, "label": np.full(4, -2)},
+            "train",
+            "must be >= -1 and fit in 31 bits, got -2",
+        ),
         ({"image": IMAGES, "label": np.full(4, 2), "classes": ["a", "b"]}, "train", "label 2"),
         ({"image": IMAGES[0]}, "train", r"\[n h w\] or \[n h w c\], got \[5, 5\]"),
         ({"image": np.zeros((2, 3, 8, 8))}, "train", "channels first"),
