@@ -2,7 +2,10 @@
 
 jssl pretrain --config scarf:data=table:FILE.csv --workdir runs/scarf
 
-Not measured yet.
+Measured on two small sets of scikit-learn as csv, breast cancer and digits (2026-11-23, jax 0.10.2,
+Python 3.11.7, four shared x86 cores, 56 and 72 s of training, seed 0), accuracy by kNN, a linear
+probe and 5 labels a class: 96.9, 97.6, 92.3 and 91.2, 94.7, 83.9 %; a random encoder 97.6, 96.9,
+86.1 and 92.0, 94.4, 63.9 %; the values themselves 96.9, 98.4, 93.2 and 97.6, 96.3, 83.1 %.
 """
 
 from jssl.cli.recipes import defaults

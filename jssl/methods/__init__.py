@@ -27,6 +27,7 @@ from jssl.methods.moco_v2 import moco_v2
 from jssl.methods.moco_v3 import moco_v3
 from jssl.methods.nnclr import nnclr
 from jssl.methods.patch_location import patch_location
+from jssl.methods.patchtst import patchtst
 from jssl.methods.pi_model import pi_model
 from jssl.methods.pseudo_label import pseudo_label
 from jssl.methods.rotation import rotation
@@ -82,6 +83,7 @@ METHODS = {
     "clip": clip,
     "siglip": siglip,
     "ts2vec": ts2vec,
+    "patchtst": patchtst,
     "scarf": scarf,
     "supervised": supervised,
     "pseudo_label": pseudo_label,
@@ -121,6 +123,7 @@ __all__ = [
     "moco_v3",
     "nnclr",
     "patch_location",
+    "patchtst",
     "pi_model",
     "pseudo_label",
     "rotation",

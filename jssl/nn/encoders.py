@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jssl.nn.audio import CPCEncoder
 from jssl.nn.resnet import ResNet
-from jssl.nn.series import DilatedConvs
+from jssl.nn.series import DilatedConvs, PatchTransformer
 from jssl.nn.table import TableMLP
 from jssl.nn.text import TextTransformer
 from jssl.nn.vit import ViT
@@ -23,7 +23,7 @@ _GPT = partial(TextTransformer, causal=True, max_length=1024)
 
 # What an encoder takes of a batch; all others take images.
 _TAKES = {TextTransformer: "tokens", CPCEncoder: "signal", Wav2Vec2Encoder: "signal"}
-_TAKES |= {DilatedConvs: "series", TableMLP: "row"}
+_TAKES |= {DilatedConvs: "series", PatchTransformer: "series", TableMLP: "row"}
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
@@ -38,6 +38,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vit_l16": partial(ViT, dim=1024, depth=24, heads=16, patch=16),
     "vit_h14": partial(ViT, dim=1280, depth=32, heads=16, patch=14),
     "dilated": DilatedConvs,
+    "patch_series": PatchTransformer,
     "table": TableMLP,
     "text": TextTransformer,
     "bert_tiny": partial(_BERT, dim=128, depth=2, heads=2),

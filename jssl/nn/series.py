@@ -1,14 +1,15 @@
-"""Networks over time series: dilated convolutions."""
+"""Networks over time series: dilated convolutions, a Transformer over patches."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from jssl.method import Features
 from jssl.nn.dtypes import at_least_float32, compute_dtype
+from jssl.nn.vit import Transformer
 
 
 class DilatedConv(nn.Module):
@@ -119,3 +120,94 @@ class DilatedConvs(nn.Module):
             y = skip + conv(y, width, 2**i, f"block{i}_conv1")
         y = nn.Dropout(self.dropout, deterministic=not train)(at_least_float32(y))
         return Features(jnp.max(y, axis=1), y)
+
+
+def instance_patches(
+    x: dict[str, Array], patch: int, epsilon: float = 1e-5
+) -> tuple[Float[Array, "n c p l"], Bool[Array, "n c p l"]]:
+    """The patches of each channel, of mean 0 and deviation 1 within its window, and what is known.
+
+    Args:
+      x: ``series`` [n t c]; ``observed`` [n t c]. What is not observed is 0 and does not count.
+      patch: steps of one; it divides t. They do not overlap.
+      epsilon: added to the variance before the root.
+
+    Raises:
+      ValueError: for a patch that does not divide the window.
+
+    Source: PatchTST, Nie et al. 2022, arXiv 2211.14730, section 3.1 ("Patching", "Instance
+    Normalization"), and its released code, without a learned scale.
+    """
+    n, t, c = x["series"].shape
+    if t % patch:
+        raise ValueError(f"patch must divide the windows of {t} steps, got {patch}")
+    known = x["observed"]
+    series = at_least_float32(x["series"])
+    count = jnp.maximum(jnp.sum(known, axis=1, keepdims=True), 1).astype(series.dtype)
+
+    def mean(values):
+        return jnp.sum(jnp.where(known, values, 0), axis=1, keepdims=True) / count
+
+    centered = series - mean(series)
+    scaled = jnp.where(known, centered / jnp.sqrt(mean(centered**2) + epsilon), 0)
+    cut = [y.swapaxes(1, 2).reshape(n, c, t // patch, patch) for y in (scaled, known)]
+    return cut[0], cut[1]
+
+
+class PatchTransformer(nn.Module):
+    """A Transformer over the patches of each channel by itself -> `Features`.
+
+    All channels share the weights. ``tokens`` is [n p c * dim], the channels of a patch side by
+    side, and ``pooled`` their mean over patches. Series are scaled as in `instance_patches`.
+
+    Norms are layer norms after each sum; the released code has batch norms there, and ReLU for
+    GELU.
+
+    patch: steps of one.
+    dropout: of the blocks, in training.
+    dtype: to compute in; None that of input and parameters.
+
+    Source: PatchTST, Nie et al. 2022, arXiv 2211.14730, section 3.1; sizes of its released code.
+    """
+
+    dim: int = 128
+    depth: int = 3
+    heads: int = 16
+    patch: int = 12
+    mlp_ratio: float = 4.0
+    dropout: float = 0.2
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from."""
+        if self.patch < 1:
+            raise ValueError(f"patch must be at least 1, got {self.patch}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: dict[str, Array],
+        train: bool = False,
+        mask: Bool[Array, "n c p"] | None = None,
+    ) -> Features:
+        """Encode; patches where the mask is True are zeros. ``train`` wants an rng "dropout"."""
+        patches, _ = instance_patches(x, self.patch)
+        n, c, p, _ = patches.shape
+        if mask is not None:
+            patches = jnp.where(mask[:, :, :, None], 0, patches)
+        dtype = compute_dtype(self.dtype, x["series"], self.param_dtype)
+        dtypes = {"dtype": dtype, "param_dtype": self.param_dtype}
+        y = nn.Dense(self.dim, name="embed", **dtypes)(patches.astype(dtype))
+        init = nn.initializers.normal(0.02)
+        table = self.param("positions", init, (p, self.dim), self.param_dtype)
+        if len(table) != p:
+            raise ValueError(f"the encoder is of {len(table)} patches, the windows have {p}")
+        y = (y + table.astype(dtype)[None, None]).reshape(n * c, p, self.dim)
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        options = {"mlp_ratio": self.mlp_ratio, "post_norm": True, "dropout": self.dropout}
+        y = Transformer(self.depth, self.heads, name="blocks", **options, **dtypes)(y, train)
+        y = at_least_float32(y).reshape(n, c, p, self.dim).swapaxes(1, 2)
+        y = y.reshape(n, p, c * self.dim)
+        return Features(jnp.mean(y, axis=1), y)

@@ -61,6 +61,7 @@ def test_outputs_are_the_means_of_what_blocks_return(net, kind, names):
     np.testing.assert_allclose(found["embedding"], features.pooled, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_probes_tell_the_layer_that_holds_the_classes():
     y = np.arange(60) % 3
     noise = RNG.normal(size=(60, 4)).astype(np.float32)

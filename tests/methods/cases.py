@@ -68,6 +68,11 @@ def dilated(**options):
     return encoders.build("dilated", dim=12, width=8, depth=2, dropout=0.0, **options)
 
 
+def patch_series(**options):
+    small = {"dim": 8, "depth": 1, "heads": 2, "patch": 3, "dropout": 0.0}
+    return encoders.build("patch_series", **small, **options)
+
+
 def table_net(**options):
     return encoders.build("table", dim=12, depth=2, **options)
 
@@ -117,6 +122,7 @@ CASES = {
     "clip": ((resnet, vit), {"out": 16}),
     "siglip": ((resnet, vit), {"out": 16}),
     "ts2vec": ((dilated,), {}),
+    "patchtst": ((patch_series,), {"head_dropout": 0.0}),
     "scarf": ((table_net,), {"hidden": 16, "out": 8}),
     "rotation": ((resnet, vit), {}),
     "supervised": ((resnet, vit), {"label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0}),
@@ -163,7 +169,7 @@ OF_PAIRS = ("clip", "siglip")
 # Encoders of tokens, of signals and of series; all others are of images.
 OF_TOKENS = (text, text_causal, text_dropout)
 OF_SIGNALS = (cpc_net, wav2vec_net)
-OF_SERIES = (dilated,)
+OF_SERIES = (dilated, patch_series)
 OF_ROWS = (table_net,)
 # As different as methods can be: these climb the whole ladder in `make test`, and all the others
 # the part that compiles nothing; `make test-long` does the rest.

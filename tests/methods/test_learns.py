@@ -221,7 +221,7 @@ def test_every_method_has_a_recipe():
     assert of_tokens == {*test_text_methods.RECIPES, "simcse"}  # each has a test there
     of_signals = test_sound_methods.RECIPES.keys()
     of_series = {name for name, encoder in cases.CELLS if encoder in cases.OF_SERIES}
-    assert of_series == {"ts2vec"}  # whose test is in test_series_methods
+    assert of_series == {"ts2vec", "patchtst"}  # whose tests are in test_series_methods
     of_rows = {name for name, encoder in cases.CELLS if encoder in cases.OF_ROWS}
     assert of_rows == {"scarf"}  # whose test is in test_table_methods
     assert RECIPES.keys() | of_tokens | of_signals | of_series | of_rows == methods.METHODS.keys()

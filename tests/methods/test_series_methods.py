@@ -1,4 +1,6 @@
-"""TS2Vec: segments told by a mask are segments cut out, its loss, its average of weights."""
+"""TS2Vec: segments told by a mask are segments cut out, its loss, its average of weights;
+PatchTST: what is asked for, and that channels and hidden patches are not seen.
+"""
 
 import cases
 import jax
@@ -9,6 +11,7 @@ from references import series as reference
 
 from jssl import methods
 from jssl.evals import knn
+from jssl.methods.patchtst import Filling
 from jssl.methods.ts2vec import segments
 from jssl.nn import encoders
 from jssl.nn.series import DilatedConv
@@ -108,14 +111,80 @@ def test_taps_beyond_the_series_are_those_of_the_whole_convolution(t, x64):
     np.testing.assert_allclose(net.apply({"params": params}, x), expected, rtol=1e-12, atol=1e-14)
 
 
-def waves(rng, n):
+def test_patchtst_is_the_error_of_hidden_values_that_there_are(x64):
+    """Against numpy, window by window; the network's own output is taken as it is."""
+    method = cases.make("patchtst", cases.patch_series, dtype=jnp.float64)
+    batch = cases.batch(n=3)
+    batch["series"] = batch["series"].astype(jnp.float64)
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    views = jax.jit(method.views)(jax.random.key(1), batch)
+    net = Filling(cases.patch_series(dtype=jnp.float64, param_dtype=jnp.float64), 0.0)
+    x = {name: views[name] for name in ("series", "observed")}
+    filled = jax.jit(lambda p: net.apply({"params": p}, x, mask=views["mask"]))(params)
+    filled, mask = np.asarray(filled), np.asarray(views["mask"])
+    assert mask.shape == (3, 3, 4)
+    assert np.all(mask.sum(2) == 2)  # int(4 * 0.6) are left
+    errors = []
+    for i in range(3):
+        for c in range(3):
+            values, known = np.asarray(batch["series"][i, :, c]), np.asarray(batch["observed"])
+            known = known[i, :, c]
+            values = (values - values[known].mean()) / np.sqrt(values[known].var() + 1e-5)
+            for t in np.flatnonzero(known & np.repeat(mask[i, c], 3)):
+                errors.append((filled[i, c, t // 3, t % 3] - values[t]) ** 2)
+    loss = jax.jit(lambda p: method.loss(p, state, views, jax.random.key(0), jnp.int32(0))[0])
+    np.testing.assert_allclose(loss(params), np.mean(errors), rtol=1e-10)
+
+
+def test_patches_see_neither_other_channels_nor_what_is_hidden():
+    method = cases.make("patchtst", cases.patch_series)
+    batch = cases.batch(n=2)
+    batch["observed"] = jnp.ones_like(batch["observed"])
+    params, state = jax.jit(method.init)(jax.random.key(0), batch)
+    embed = jax.jit(lambda b: method.embed(params, state, b).tokens.reshape(2, 4, 3, 8))
+    before = embed(batch)
+    other = embed(batch | {"series": batch["series"].at[:, 4, 1].add(5.0)})
+    np.testing.assert_array_equal(before[:, :, [0, 2]], other[:, :, [0, 2]])
+    assert np.abs(np.asarray(before - other)[:, :, 1]).max() > 1e-3
+    net = Filling(cases.patch_series(), 0.0)
+    mask = jnp.zeros((2, 3, 4), bool).at[:, :, 1].set(True)
+    fill = jax.jit(lambda b: net.apply({"params": params}, b, mask=mask))
+    # The same values in another order leave mean and deviation of the window as they are.
+    swapped = batch["series"].at[:, 3:6].set(batch["series"][:, jnp.array([5, 3, 4])])
+    np.testing.assert_allclose(fill(batch), fill(batch | {"series": swapped}), atol=1e-5)
+    swapped = batch["series"].at[:, 6:9].set(batch["series"][:, jnp.array([8, 6, 7])])
+    assert np.abs(np.asarray(fill(batch) - fill(batch | {"series": swapped}))).max() > 1e-3
+
+
+def test_patchtst_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="patchtst needs a PatchTransformer, got a ResNet"):
+        methods.patchtst(cases.resnet(), lambda batch: batch)
+    with pytest.raises(ValueError, match=r"mask_ratio must be in \(0, 1\), got 1"):
+        methods.patchtst(cases.patch_series(), lambda batch: batch, mask_ratio=1)
+    method = methods.patchtst(encoders.build("patch_series", patch=5, heads=4), lambda batch: batch)
+    with pytest.raises(ValueError, match="patch must divide the windows of 12 steps, got 5"):
+        method.init(jax.random.key(0), cases.batch(n=2))
+
+
+def waves(rng, n, noise=0.6):
     """Noisy waves of one of four forms, at any phase: labels and windows."""
     label, phase = rng.integers(0, 4, n), rng.uniform(0, 1, (n, 1))
     turn = (np.arange(48)[None] / 12 * (1 + label[:, None] // 2) + phase) % 1
     wave = np.where(label[:, None] % 2 == 0, np.sin(2 * np.pi * turn), 2 * turn - 1)
-    x = wave + rng.normal(0, 0.6, wave.shape)
+    x = wave + rng.normal(0, noise, wave.shape)
     series = jnp.asarray(x[:, :, None], jnp.float32)
     return {"series": series, "observed": jnp.ones(series.shape, bool)}, label
+
+
+def trained(method, known, rng, steps, rate=1e-3, **options):
+    """Before and after so many steps on batches of `waves`."""
+    tx = optimizers.adamw(rate)
+    with jax.numpy_dtype_promotion("standard"):
+        train = begun = cases.first(method, tx, known)
+        step = jax.jit(train_step.make_step(method, tx))
+        for _ in range(steps):
+            train, _ = step(train, waves(rng, **options)[0])
+    return begun, train
 
 
 @pytest.mark.long
@@ -124,15 +193,7 @@ def test_ts2vec_learns_forms_that_a_random_encoder_does_not_know():
     encoder = encoders.build("dilated", dim=32, width=16, depth=4)
     method, rng = methods.ts2vec(encoder, lambda b: b), np.random.default_rng(0)
     (known, labels), (asked, true) = waves(rng, 400), waves(rng, 400)
-    tx = optimizers.adamw(1e-3)
-    with jax.numpy_dtype_promotion("standard"):
-        train = cases.first(method, tx, known)
-        before = train
-        step = jax.jit(train_step.make_step(method, tx))
-        losses = []
-        for _ in range(100):
-            train, metrics = step(train, waves(rng, 32)[0])
-            losses.append(float(metrics["loss"]))
+    begun, train = trained(method, known, rng, 100, n=32)
 
     @jax.jit
     def embed(train, batch):
@@ -142,5 +203,22 @@ def test_ts2vec_learns_forms_that_a_random_encoder_does_not_know():
         x, y = (np.asarray(embed(train, batch)) for batch in (known, asked))
         return knn.knn(x, labels, y, true, num_classes=4)
 
-    assert np.mean(losses[-10:]) < np.mean(losses[:10])
-    assert accuracy(train) > accuracy(before) + 0.03, (accuracy(before), accuracy(train))
+    assert accuracy(train) > accuracy(begun) + 0.03, (accuracy(begun), accuracy(train))
+
+
+@pytest.mark.long
+def test_patchtst_fills_in_more_than_the_mean_of_unseen_windows():
+    """Rung 6 for masked series: the error of each window's mean is 1."""
+    encoder = encoders.build("patch_series", dim=32, heads=4, patch=4, dropout=0.0)
+    method, rng = methods.patchtst(encoder, lambda b: b, head_dropout=0.0), np.random.default_rng(0)
+    asked, _ = waves(rng, 400, noise=0.1)
+    # A plateau of 0.83 lasts for 600 steps.
+    begun, train = trained(method, asked, rng, 1000, rate=2e-3, n=64, noise=0.1)
+
+    @jax.jit
+    def error(train):
+        views = method.views(jax.random.key(9), asked)
+        return method.loss(train.params, {}, views, jax.random.key(0), jnp.int32(0))[0]
+
+    assert error(begun) > 0.95
+    assert error(train) < 0.3, error(train)
