@@ -227,8 +227,8 @@ def test_every_method_has_a_recipe():
     assert RECIPES.keys() | of_tokens | of_signals | of_series | of_rows == methods.METHODS.keys()
 
 
-# A random small ViT has 59 % (61 % from its class token) on these images already. What they learn on
-# CIFAR-10 in 780 steps of 256 is in the README.
+# A random small ViT has 59 % (61 % from its class token) on these images already. What they learn
+# on CIFAR-10 in 780 steps of 256 is in the README.
 SLOW_TO_LEARN = {
     "ijepa": "59.2 to 60.3 % after 100 steps, to 62 % after 200 and 300",
     "ibot": "61.1 to 60.8 % at best after 100 steps",
