@@ -2,7 +2,7 @@
 
 jssl pretrain --config cpc:data=audio:RECORDINGS --workdir runs/cpc
 
-Not measured yet.
+Spoken digits: see README.md, "Sound".
 """
 
 from jssl.cli.recipes import defaults
