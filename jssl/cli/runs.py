@@ -53,7 +53,7 @@ def open_data(config, split: str, **options):
     spec = config.data.source
     if split != "train" and config.data.eval_source is not None:
         spec = config.data.eval_source
-    return data.open_source(
+    source = data.open_source(
         spec,
         split=split,
         size=config.data.size,
@@ -69,6 +69,10 @@ def open_data(config, split: str, **options):
         missing=config.data.missing,
         **{"pack": config.data.pack} | options,
     )
+    if source.content == "row" and spec != config.data.source:
+        # Another file may have other categories: they are numbered as in the training data.
+        source.reader.read_like(open_data(config, "train").reader.describe())
+    return source
 
 
 def open_labelled(config):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jssl import data
-from jssl.cli import main
+from jssl.cli import config, main, runs
 
 TEXT = "size,colour,label\n1,red,no\n2,blue,yes\n6,red,yes\n"
 
@@ -65,6 +65,16 @@ def test_rows_are_read_as_those_of_another_table(tmp_path):
     ):
         with pytest.raises(data.DataError, match=message):
             opened(write(tmp_path / "y.csv", text)).reader.read_like(described)
+
+
+def test_evaluation_data_is_read_as_the_training_data(tmp_path):
+    train = write(tmp_path / "x.csv", "a\n" + "red\nblue\n" * 20)
+    cfg = config.load(f"scarf:data=table:{train}")
+    with cfg.unlocked(), cfg.ignore_type():
+        cfg.data.training = 0.5
+        cfg.data.eval_source = f"table:{tmp_path}/y.csv"
+    write(tmp_path / "y.csv", "a\n" + "red\n" * 20)
+    assert set(data.read_all(runs.open_data(cfg, "test"))["row"].ravel()) == {1.0}
 
 
 @pytest.mark.parametrize(
