@@ -178,7 +178,7 @@ def _on_a_grid(name, x, dates):
 
 def _read_npz(name, file, split):
     try:
-        with np.load(file) as found:
+        with np.load(file, allow_pickle=False) as found:
             arrays = {key: found[key] for key in found.files}
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read: {error}") from None
