@@ -1,6 +1,7 @@
 """Fine-tuning from few labels: what a run's encoder is worth where all of it trains on."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import ml_collections
@@ -9,7 +10,8 @@ from jssl import data, methods
 from jssl.cli import build, runs
 from jssl.evals import features, split
 from jssl.method import Batch, Features
-from jssl.nn import forward
+from jssl.nn import forward, layers
+from jssl.train import freeze as still
 from jssl.train import loop, optimizers, schedules, shard
 
 SHARE = 0.1  # of the labels
@@ -32,6 +34,25 @@ def fine_tune(trained: runs.Trained, source: data.Source, train: Batch, test: Ba
     them from zero, for 40 epochs of AdamW with a cosine, on crops and flips of images. Nothing is
     chosen by the test examples.
     """
+    _, part = split.stratified(train["label"], SHARE, seed=0)
+    few = dataclasses.replace(source, rows=source.rows[train["index"][part]])
+    return accuracy(trained, few, test, num_classes=trained.facts["num_classes"])
+
+
+def accuracy(
+    trained: runs.Trained,
+    source: data.Source,
+    test: Batch,
+    *,
+    num_classes: int,
+    freeze: str = "none",
+    epochs: int = EPOCHS,
+) -> float:
+    """Accuracy in [0, 1] on the test examples after training on all of a source by that recipe.
+
+    Args:
+      freeze: the layers of the encoder that do not learn, as in `jssl.nn.layers.frozen`.
+    """
     params, state = trained.train.params, trained.train.state
     config = ml_collections.ConfigDict(trained.config.to_dict())
     with config.ignore_type():
@@ -42,25 +63,27 @@ def fine_tune(trained: runs.Trained, source: data.Source, train: Batch, test: Ba
         encoder,
         seen["view"],
         seen["prepare"],
-        num_classes=trained.facts["num_classes"],
+        num_classes=num_classes,
         begin=forward.variables_within(trained.method.embed, encoder, params, state, one),
     )
-    _, part = split.stratified(train["label"], SHARE, seed=0)
-    few = dataclasses.replace(source, rows=source.rows[train["index"][part]])
+    frozen = None
+    if freeze != "none":
+        frozen = partial(layers.frozen, freeze=freeze)
+        method = still.freeze(method, partial(still.never, frozen))
     mesh = shard.make_mesh()
-    if len(few) < mesh.size:
-        raise ValueError(f"fine-tuning wants a label a device, got {len(few)} for {mesh.size}")
+    if len(source) < mesh.size:
+        raise ValueError(f"fine-tuning wants a label a device, got {len(source)} for {mesh.size}")
     stream = data.open_stream(
-        few,
-        min(BATCH, len(few)) // mesh.size * mesh.size,
+        source,
+        min(BATCH, len(source)) // mesh.size * mesh.size,
         seed=config.seed,
         sharding=shard.batch_sharding(mesh),
     )
-    steps = EPOCHS * stream.steps_per_epoch
+    steps = epochs * stream.steps_per_epoch
     schedule = schedules.warmup_cosine(
         LEARNING_RATE, steps, WARMUP_EPOCHS * stream.steps_per_epoch, 0.0
     )
-    tx = optimizers.build("adamw", schedule, weight_decay=WEIGHT_DECAY)
+    tx = optimizers.build("adamw", schedule, weight_decay=WEIGHT_DECAY, frozen=frozen)
     tuned = loop.fit(method, tx, stream, steps=steps, seed=config.seed, mesh=mesh, quiet=True)
     stream.close()
     predict = jax.tree_util.Partial(

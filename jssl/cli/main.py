@@ -17,6 +17,7 @@ from jssl.cli.parser import make_parser
 
 # Where a verb is that is not in `jssl.cli.verbs`.
 ROOMS = {
+    "advise": "advise",
     "bits": "text",
     "compare": "compare",
     "evaluate": "evaluation",

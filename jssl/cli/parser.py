@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     _pretrain(verb)
     _evaluate(verb)
     _compare(verb)
+    _advise(verb)
     _embed(verb)
     _reconstruct(verb)
     _explain(verb)
@@ -129,6 +130,24 @@ it says how well each measure without labels ranks them as the linear probe does
     p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
     _json(p)
     p.add_argument("--output", type=Path, help="FILE.md or FILE.html, which has plots")
+
+
+def _advise(verb):
+    more = """
+
+  jssl advise --workdir runs/simclr --data folder:PHOTOS
+  jssl advise --workdir runs/simclr --data arrays:NEW.npz --run
+
+Small is below 100 labelled examples a class; different is a Frechet distance of the encoder's own
+embeddings from those of its pretraining data of half their total variance or more."""
+    p = verb(
+        "advise", "say what of a run's encoder to freeze for a new labelled set, and why", more
+    )
+    _checkpoint(p)
+    _json(p)
+    p.add_argument("--data", required=True, help="the new set: a source spec or a folder")
+    p.add_argument("--split", default="train", help="of a set that has some (default: train)")
+    p.add_argument("--run", action="store_true", help="try the advice and its neighbours: minutes")
 
 
 def _embed(verb):

@@ -49,6 +49,11 @@ def freeze(method: Method, begins: Callable[[PyTree], PyTree]) -> Method:
     return method._replace(init=init, loss=loss, adjust=adjust)
 
 
+def never(frozen: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
+    """What `freeze` asks for, where ``frozen`` says of each parameter whether it never learns."""
+    return jax.tree.map(lambda held: NEVER if held else 0, frozen(params))
+
+
 def _from(begin: float, step: Array, old: Array, new: Array) -> Array:
     if begin in (0, NEVER):
         return old if begin else new
