@@ -2,7 +2,7 @@
 
 jssl pretrain --config wav2vec2:data=audio:RECORDINGS --workdir runs/wav2vec2
 
-Not measured yet.
+Spoken digits: see README.md, "Sound".
 """
 
 from jssl.cli.recipes import defaults
