@@ -5,7 +5,7 @@ jssl pretrain --config audio_mae:data=audio:RECORDINGS --workdir runs/audio_mae
 80 % of the patches are hidden. The decoder attends to all patches, where the released one has local
 windows. Spectrograms are standardised one by one, not by the data set.
 
-Not measured yet.
+Spoken digits: see README.md, "Sound".
 """
 
 from jssl.cli.recipes import defaults

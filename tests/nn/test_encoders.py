@@ -5,27 +5,40 @@ import jax.numpy as jnp
 import pytest
 
 from jssl.method import Features
-from jssl.nn import ENCODERS, build, describe
+from jssl.nn import ENCODERS, build, describe, encoders
 
 SMALL = {
     "resnet": {"blocks": (1, 1), "width": 4},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "patch": 8},
     "text": {"dim": 16, "depth": 1, "heads": 2},
 }
-OF_TEXT = ("text", "bert_", "gpt")
+
+
+def shaped(shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+# By what encoders take.
+BATCHES = {
+    "image": shaped((2, 112, 112, 3)),
+    "tokens": dict.fromkeys(("tokens", "segments"), shaped((2, 12), jnp.int32)),
+    "signal": {"signal": shaped((2, 8000)), "samples": shaped((2,), jnp.int32)},
+    "series": {"series": shaped((2, 48, 3)), "observed": shaped((2, 48, 3), jnp.bool)},
+    "row": shaped((2, 7)),
+}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_every_encoder_returns_float32_features(name, dtype):
-    options, x = SMALL.get(name, {}), jax.ShapeDtypeStruct((2, 112, 112, 3), jnp.float32)
-    if name.startswith(OF_TEXT):
+    options, of = SMALL.get(name, {}), encoders.takes(name)
+    if of == "tokens":
         options = options | {"vocabulary": 30}
-        x = dict.fromkeys(("tokens", "segments"), jax.ShapeDtypeStruct((2, 12), jnp.int32))
     m = build(name, **options, dtype=dtype)
-    features, v = jax.eval_shape(m.init_with_output, jax.random.key(0), x)
+    features, v = jax.eval_shape(m.init_with_output, jax.random.key(0), BATCHES[of])
     assert isinstance(features, Features)
-    assert features.pooled.shape == (2, features.tokens.shape[-1])
+    assert len(features.pooled) == 2
+    assert of == "row" or features.pooled.shape[1] == features.tokens.shape[-1]
     assert {x.dtype for x in jax.tree.leaves((features, v))} == {jnp.dtype(jnp.float32)}
 
 
@@ -35,6 +48,7 @@ def test_names_and_options():
         *("vit", "vit_ti16", "vit_s16", "vit_b16", "vit_l16", "vit_h14"),
         *("text", "bert_tiny", "bert_mini", "bert_small", "bert_base", "bert_large"),
         *("gpt_tiny", "gpt2_small", "gpt2_medium"),
+        *("cpc", "wav2vec2", "dilated", "patch_series", "table"),
     }
     assert build("resnet18", width=16, stem="2x2", conv="matmul").width == 16
     vit = build("vit_s16", patch=8, pool="mean")
