@@ -137,6 +137,9 @@ def saved(content: dict[str, Any]) -> ml_collections.ConfigDict:
         if isinstance(value, dict):
             content[key] = value | content.get(key, {})
         content.setdefault(key, value)
+    for section, options in _builders().items():
+        if section in content:
+            content[section] = options(content[section].get("name")) | content[section]
     return ml_collections.ConfigDict(content)
 
 

@@ -56,6 +56,7 @@ def test_keys_that_came_after_a_run_have_their_defaults():
     whole = json.loads(config.load("mae", {"data.length": "64"}).to_json())
     old = json.loads(json.dumps(whole))
     del old["mesh"], old["seed"], old["data"]["vocabulary"], old["optimizer"]["clip_each"]
+    del old["augment"]["rand_augment"], old["method"]["mask_ratio"], old["encoder"]["remat"]
     assert old != whole
     assert config.saved(old).to_dict() == config.saved(whole).to_dict()
     assert config.saved(whole).method.to_dict() == config.load("mae").method.to_dict()
